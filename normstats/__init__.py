@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from normstats._version import __version__
 
 if TYPE_CHECKING:
-    from normstats.capture import capture
+    from normstats.capturing import capture
     from normstats.errors import NormstatsError
     from normstats.inputs import load_model
     from normstats.methods import Method
@@ -32,7 +32,7 @@ _HOMES = {
     "NormstatsError": "normstats.errors",
     "Study": "normstats.study",
     "analyze": "normstats.study",
-    "capture": "normstats.capture",
+    "capture": "normstats.capturing",
     "load_model": "normstats.inputs",
     "open_study": "normstats.study",
 }
