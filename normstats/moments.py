@@ -8,6 +8,7 @@ needs; the network does not run again. ``Moments`` keeps them in memory, writes 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from fnmatch import fnmatchcase
@@ -76,15 +77,13 @@ class LayerMoments:
     @property
     def positions(self) -> int:
         """Positions of the smallest map seen: H x W. One where no size is known."""
-        return int(np.prod(self.spatial, dtype=np.int64)) if self.spatial else 1
+        return math.prod(self.spatial)
 
 
 # What goes into JSON, and what into a tensor file, is read off the dataclass itself.
 _PER_IMAGE = ("mean", "variance")
 _PER_CHANNEL = ("gamma", "beta", "running_mean", "running_variance")
-_SCALARS = tuple(
-    f.name for f in fields(LayerMoments) if f.name not in (*_PER_IMAGE, *_PER_CHANNEL)
-)
+_SCALARS = tuple(f.name for f in fields(LayerMoments) if f.name not in (*_PER_IMAGE, *_PER_CHANNEL))
 
 
 @dataclass(frozen=True)
@@ -213,16 +212,14 @@ class Moments(Mapping[str, LayerMoments]):
         def per_image(key: str) -> NDArray[Any]:
             return np.concatenate([part[key] for part in parts])
 
-        layers = {
-            name: LayerMoments(
-                **{what: per_image(f"{name}/{what}") for what in _PER_IMAGE},
-                **{what: per_channel.get(f"{name}/{what}") for what in _PER_CHANNEL},
-                **{k: tuple(v) if isinstance(v, list) else v for k, v in scalars.items()},
-            )
-            for name, scalars in index["layers"].items()
-        }
+        def layer(name: str, scalars: Mapping[str, Any]) -> LayerMoments:
+            values: dict[str, Any] = {what: per_image(f"{name}/{what}") for what in _PER_IMAGE}
+            values |= {what: per_channel.get(f"{name}/{what}") for what in _PER_CHANNEL}
+            values |= {k: tuple(v) if isinstance(v, list) else v for k, v in scalars.items()}
+            return LayerMoments(**values)
+
         return cls(
-            layers=layers,
+            layers={name: layer(name, scalars) for name, scalars in index["layers"].items()},
             labels=per_image("labels") if "labels" in parts[0] else None,
             classes=tuple(index["classes"]),
             left_out=index["left_out"],
@@ -245,11 +242,9 @@ class Moments(Mapping[str, LayerMoments]):
         layers = {
             name: replace(
                 layer,
-                spatial=min((part[name].spatial for part in parts), key=np.prod),
-                **{
-                    what: np.concatenate([getattr(part[name], what) for part in parts])
-                    for what in _PER_IMAGE
-                },
+                spatial=min((part[name].spatial for part in parts), key=math.prod),
+                mean=np.concatenate([part[name].mean for part in parts]),
+                variance=np.concatenate([part[name].variance for part in parts]),
             )
             for name, layer in first.items()
         }

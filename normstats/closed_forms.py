@@ -1,0 +1,111 @@
+"""The exact moments of a batch's mean M and variance V, for every batch size and grouping.
+
+A batch is B images drawn independently from the population; a method pools them with the
+channels of each group. Source of the formulas: with a_n the group's mean in image n about its
+mean over all images, and b_n the group's second moment about the same point, M − E[M] = mean(a)
+and V = mean(b) − mean(a)² over the batch; the expectations below follow from the independence of
+its images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from normstats.population import Array, Population
+
+
+@dataclass(frozen=True)
+class Groups:
+    """A layer's channels pooled into G groups of C/G channels, in index order.
+
+    Attributes:
+        size: channels a group, C/G.
+        mean: mean of the ideal channel means of each group, ``(G,)``.
+        deviation: a, each image's group mean about ``mean``, ``(N, G)``.
+        second_moment: b, each image's second moment of the group about ``mean``, ``(N, G)``.
+    """
+
+    size: int
+    mean: Array
+    deviation: Array
+    second_moment: Array
+
+    @classmethod
+    def of(cls, population: Population, groups: int) -> Groups:
+        """Pool the population's channels into ``groups`` groups."""
+        size = population.channels // groups
+        mean = pool(population.mean, size)
+        offset = population.mean - spread(mean, size)
+        return cls(
+            size=size,
+            mean=mean,
+            deviation=pool(population.deviation, size),
+            second_moment=pool(
+                second_moment_about(population.deviation, population.second_moment, offset), size
+            ),
+        )
+
+
+def pool(values: Array, size: int) -> Array:
+    """Mean over the channels of each group: ``(..., C)`` to ``(..., G)``."""
+    return np.asarray(values.reshape(*values.shape[:-1], -1, size).mean(axis=-1))
+
+
+def spread(values: Array, size: int) -> Array:
+    """Give each channel its group's value: ``(..., G)`` to ``(..., C)``."""
+    return np.repeat(values, size, axis=-1)
+
+
+def second_moment_about(deviation: Array, second_moment: Array, offset: Array) -> Array:
+    """Second moments moved from about μ to about μ − offset: q + 2·d·offset + offset²."""
+    return second_moment + (2 * deviation + offset) * offset
+
+
+@dataclass(frozen=True)
+class ClosedForms:
+    """Exact moments of a batch's mean M and variance V, one value a group, ``(G,)``.
+
+    Attributes:
+        expected_mean: E[M].
+        variance_of_mean: Var[M], of σ².
+        expected_variance: E[V].
+        variance_of_variance: Var[V], of σ⁴.
+        covariance: Cov[M, V], of σ³.
+    """
+
+    expected_mean: Array
+    variance_of_mean: Array
+    expected_variance: Array
+    variance_of_variance: Array
+    covariance: Array
+
+    @classmethod
+    def of(cls, groups: Groups, batch: int) -> ClosedForms:
+        """The closed forms for batches of ``batch`` images.
+
+        With t = mean(a²), κ = mean(a⁴) − 3t² and c = mean(b·a²) − mean(b)·t over the images:
+
+            E[M] = mean(M_n)              Var[M] = t/B
+            E[V] = mean(b) − t/B          Var[V] = var(b)/B − 2c/B² + 2t²/B² + κ/B³
+            Cov[M, V] = mean(a·b)/B − mean(a³)/B²
+        """
+        a, b = groups.deviation, groups.second_moment
+        a_sq = a**2
+        t = a_sq.mean(axis=0)
+        b_mean = b.mean(axis=0)
+        b_centred = b - b_mean
+        kappa = (a_sq**2).mean(axis=0) - 3 * t**2
+        c = (b_centred * a_sq).mean(axis=0)
+        variance_of_variance = (
+            (b_centred**2).mean(axis=0) / batch + 2 * (t**2 - c) / batch**2 + kappa / batch**3
+        )
+        return cls(
+            expected_mean=groups.mean,
+            variance_of_mean=t / batch,
+            expected_variance=b_mean - t / batch,
+            # A variance: below zero only by rounding, where it is zero.
+            variance_of_variance=np.maximum(variance_of_variance, 0.0),
+            covariance=(a * b_centred).mean(axis=0) / batch - (a_sq * a).mean(axis=0) / batch**2,
+        )

@@ -1,0 +1,102 @@
+"""The sampling distribution of a method's mean and standard deviation, channel by channel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from normstats.closed_forms import ClosedForms, Groups, spread
+from normstats.methods import Method
+from normstats.moments import FloatArray
+from normstats.population import Array, Population
+from normstats.resampling import Resamples, StdAndResidual, exact, resampled
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a method's mean M, variance V and S = √(V + ε) are distributed; ``(C,)`` each.
+
+    Attributes:
+        expected_mean: E[M].
+        variance_of_mean: Var[M], of σ².
+        expected_variance: E[V].
+        variance_of_variance: Var[V], of σ⁴.
+        std: E[S], Var[S] and the residual.
+        std_replicates: the same, ``(K, C)``, with one block of the resamples left out in turn;
+            None where ``std`` is exact.
+    """
+
+    expected_mean: Array
+    variance_of_mean: Array
+    expected_variance: Array
+    variance_of_variance: Array
+    std: StdAndResidual
+    std_replicates: StdAndResidual | None = None
+
+
+def sample(population: Population, method: Method, resamples: Resamples) -> Sampling:
+    """The sampling distribution of a method that looks at batches.
+
+    M and V are closed forms. S and the residual are exact for batches of one image, resampled
+    for larger ones.
+
+    Args:
+        population: the layer's ideal statistics.
+        method: possible in this layer (``Method.groups_in``), and not ``running``.
+        resamples: the batches to draw.
+
+    Raises:
+        MethodError: the layer's channels cannot be grouped this way.
+    """
+    if method.batch is None:
+        raise ValueError(f"{method} is a constant and has no sampling distribution")
+    groups = Groups.of(population, method.groups_in(population.channels))
+    forms = ClosedForms.of(groups, method.batch)
+    if method.batch == 1:
+        std, replicates = exact(population, groups, forms), None
+    else:
+        std, replicates = resampled(population, groups, forms, method.batch, resamples)
+    return Sampling(
+        expected_mean=spread(forms.expected_mean, groups.size),
+        variance_of_mean=spread(forms.variance_of_mean, groups.size),
+        expected_variance=spread(forms.expected_variance, groups.size),
+        variance_of_variance=spread(forms.variance_of_variance, groups.size),
+        std=std,
+        std_replicates=replicates,
+    )
+
+
+def constant(mean: FloatArray, variance: FloatArray, epsilon: float) -> Sampling:
+    """A method that gives the same statistics to every batch, such as ``running``.
+
+    A constant scale and shift is what γ and β absorb, so its residual is zero.
+
+    Args:
+        mean: M, ``(C,)``.
+        variance: V, biased, ``(C,)``.
+        epsilon: the layer's ε.
+    """
+    stored = np.asarray(variance, dtype=np.float64)
+    zero: Array = np.zeros(stored.shape)
+    return Sampling(
+        expected_mean=np.asarray(mean, dtype=np.float64),
+        variance_of_mean=zero,
+        expected_variance=stored,
+        variance_of_variance=zero,
+        std=StdAndResidual(np.sqrt(stored + epsilon), variance_of_std=zero, residual=zero),
+    )
+
+
+def stored_variance(running_variance: FloatArray, values: int) -> Array:
+    """The biased variance that belongs to a stored one.
+
+    BatchNorm normalizes with the biased variance but stores the unbiased one, n/(n − 1) times
+    larger. The n of its training batches is not in the checkpoint; here n is the number of
+    captured values N·H·W, so that statistics stored from exactly these images have no error.
+
+    Args:
+        running_variance: as stored, ``(C,)``.
+        values: n.
+    """
+    return np.asarray(running_variance, dtype=np.float64) * ((values - 1) / values)

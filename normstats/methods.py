@@ -1,0 +1,130 @@
+"""A normalization method as a cell of the (images, channels) plane.
+
+Every method estimates a channel's mean and variance from the values of some images and some
+channels: BatchNorm from B images and one channel, LayerNorm from one image and all channels,
+GroupNorm from one image and C/G channels, batch-group norm from B images and C/G channels.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from normstats.errors import MethodError, did_you_mean
+
+DEFAULT_METHODS = (
+    "bn@1,bn@2,bn@4,bn@8,bn@16,bn@32,bn@64,in,gn:32,gn:8,gn:16ch,ln,running"  # one a family
+)
+
+_FORMS = {
+    "bn@B": "BatchNorm over B images",
+    "in": "InstanceNorm",
+    "ln": "LayerNorm over (C, H, W)",
+    "gn:G": "GroupNorm with G groups",
+    "gn:Nch": "GroupNorm with N channels a group",
+    "bgn@B:G": "batch-group norm: G groups over B images",
+    "running": "the statistics stored in the checkpoint",
+}
+
+_PATTERN = re.compile(
+    r"(?P<family>[a-z]+)(?:@(?P<batch>[0-9]+))?(?::(?P<groups>[0-9]+)(?P<unit>ch)?)?"
+)
+_TAKES_BATCH = {"bn": True, "bgn": True, "in": False, "ln": False, "gn": False, "running": False}
+_TAKES_GROUPS = {"bn": False, "bgn": True, "in": False, "ln": False, "gn": True, "running": False}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of estimating a channel's mean and variance.
+
+    Attributes:
+        name: as written on the command line, e.g. ``"bn@8"``.
+        batch: images pooled; None for a constant, which depends on no image.
+        groups: groups G that the channels are split into, in index order; None where the size
+            of a group is given instead.
+        group_channels: channels a group; None where the number of groups is given.
+    """
+
+    name: str
+    batch: int | None
+    groups: int | None = None
+    group_channels: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Method:
+        """Read ``bn@8``, ``in``, ``ln``, ``gn:32``, ``gn:16ch``, ``bgn@4:8`` or ``running``.
+
+        Raises:
+            MethodError: the text is none of these, or a number in it is zero.
+        """
+        name = text.strip().lower()
+        match = _PATTERN.fullmatch(name)
+        family = match["family"] if match else None
+        if match is None or family not in _TAKES_BATCH:
+            raise _not_a_method(text)
+        batch, groups, unit = match["batch"], match["groups"], match["unit"]
+        if (batch is not None) != _TAKES_BATCH[family]:
+            raise _not_a_method(text)
+        if (groups is not None) != _TAKES_GROUPS[family]:
+            raise _not_a_method(text)
+        for number, what in ((batch, "batch size"), (groups, "number of groups or channels")):
+            if number is not None and int(number) == 0:
+                raise MethodError(f"{text!r}: the {what} must be at least 1.", _forms())
+        size = int(batch) if batch else None if family == "running" else 1
+        if groups is None:
+            return cls(name, size, *((1, None) if family == "ln" else (None, 1)))
+        if unit:
+            return cls(name, size, group_channels=int(groups))
+        return cls(name, size, groups=int(groups))
+
+    @property
+    def is_batch_norm(self) -> bool:
+        """Whether this is a point of BatchNorm's curve over batch sizes."""
+        return self.name.startswith("bn@")
+
+    def groups_in(self, channels: int) -> int:
+        """The number of groups in a layer of ``channels`` channels.
+
+        Raises:
+            MethodError: the layer cannot be split this way.
+        """
+        if self.groups is not None:
+            if channels % self.groups:
+                raise MethodError(f"{self.groups} groups do not divide the layer's channels")
+            return self.groups
+        assert self.group_channels is not None
+        if channels % self.group_channels:
+            raise MethodError(
+                f"groups of {self.group_channels} channels do not divide the layer's channels"
+            )
+        return channels // self.group_channels
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def parse_methods(methods: str | Iterable[str | Method]) -> list[Method]:
+    """Methods from ``"bn@8,gn:32,ln"`` or from a sequence of names; each once, in their order.
+
+    Raises:
+        MethodError: a name is not a method, or there is none.
+    """
+    names = methods.split(",") if isinstance(methods, str) else methods
+    parsed = [
+        Method.parse(name) if isinstance(name, str) else name
+        for name in names
+        if not isinstance(name, str) or name.strip()
+    ]
+    if not parsed:
+        raise MethodError("No method was given.", _forms())
+    return list(dict.fromkeys(parsed))
+
+
+def _not_a_method(text: str) -> MethodError:
+    near = did_you_mean(text.strip().lower(), ["bn@8", "in", "ln", "gn:32", "bgn@4:8", "running"])
+    return MethodError(f"{text!r} is not a normalization method.", f"{near} {_forms()}".strip())
+
+
+def _forms() -> str:
+    return "Methods are " + ", ".join(f"{form} ({what})" for form, what in _FORMS.items()) + "."

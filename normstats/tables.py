@@ -1,0 +1,228 @@
+"""The tables of a study, computed layer by layer from the captured moments.
+
+``errors`` has a row per layer and method, ``channels`` a row per channel, ``crossovers`` a row
+per layer, method and quantity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from os import cpu_count
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from normstats.crossover import crossover
+from normstats.decomposition import TERMS, Decomposition, decompose
+from normstats.errors import MethodError
+from normstats.estimators import Sampling, constant, sample, stored_variance
+from normstats.methods import Method
+from normstats.moments import LayerMoments, Moments
+from normstats.population import Array, Population, Weighting, channel_weights
+from normstats.resampling import Resamples
+
+ERROR_COLUMNS = (
+    "layer",
+    "channels",
+    "method",
+    "batch",
+    "groups",
+    "weights",
+    *TERMS,
+    "error_standard_error",
+    "residual_standard_error",
+    "error_median",
+    "error_p90",
+    "residual_median",
+    "residual_p90",
+)
+CROSSOVER_QUANTITIES = ("error", "residual")
+
+
+@dataclass(frozen=True)
+class Tables:
+    """What an analysis gives: three tables, and what could not be had."""
+
+    errors: pd.DataFrame
+    channels: pd.DataFrame
+    crossovers: pd.DataFrame
+    notes: tuple[str, ...]
+
+
+def compute_tables(
+    moments: Moments,
+    methods: Sequence[Method],
+    weights: Weighting,
+    resamples: Resamples,
+    progress: Callable[[int], None] | None = None,
+) -> Tables:
+    """Analyze every layer; layers run on all cores, and their number changes no result.
+
+    Args:
+        moments: the captured layers.
+        methods: those a layer cannot have are left out of it, with one note a method and reason.
+        weights: how channels count in their layer's average.
+        resamples: the batches for what has no closed form.
+        progress: told the number of layers done.
+
+    Raises:
+        MethodError: no layer can have any of the methods.
+    """
+    with ThreadPoolExecutor(max_workers=cpu_count()) as pool:
+        layers: list[_LayerTables] = []
+        jobs = pool.map(
+            lambda name: _LayerTables.of(name, moments[name], methods, weights, resamples), moments
+        )
+        for done, layer in enumerate(jobs, start=1):
+            layers.append(layer)
+            if progress is not None:
+                progress(done)
+    errors = pd.DataFrame(
+        [row for layer in layers for row in layer.errors], columns=list(ERROR_COLUMNS)
+    )
+    notes = _notes(layers)
+    if errors.empty:
+        raise MethodError(
+            "None of the methods is possible in any layer: " + " ".join(notes),
+            "Ask for others with --methods, e.g. bn@2,bn@8,bn@32,ln,gn:8ch.",
+        )
+    return Tables(
+        errors=errors.astype({"batch": "Int64"}),
+        channels=pd.concat([layer.channels for layer in layers], ignore_index=True),
+        crossovers=_crossovers(errors),
+        notes=notes,
+    )
+
+
+@dataclass(frozen=True)
+class _LayerTables:
+    """One layer's rows, and what is the matter with the methods it cannot have."""
+
+    name: str
+    errors: list[dict[str, Any]]
+    channels: pd.DataFrame
+    problems: dict[str, str]
+
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        layer: LayerMoments,
+        methods: Sequence[Method],
+        weighting: Weighting,
+        resamples: Resamples,
+    ) -> _LayerTables:
+        population = Population.of(layer)
+        weights = channel_weights(population, layer.gamma, weighting)
+        rows: list[dict[str, Any]] = []
+        problems: dict[str, str] = {}
+        done: dict[tuple[int | None, int], dict[str, float]] = {}
+        for method in methods:
+            try:
+                groups = method.groups_in(layer.channels)
+                cell = (method.batch, groups)
+                if _is_undefined(layer, method, groups):
+                    problems[str(method)] = "has no value in {}: one position has no variance"
+                    done[cell] = {}
+                elif cell not in done:  # bn@1, in and gn:C are the same
+                    sampling = _sampling(population, layer, method, resamples)
+                    done[cell] = _layer_values(decompose(population, sampling), weights)
+            except MethodError as error:
+                problems[str(method)] = f"is left out of {{}}: {error.message}"
+                continue
+            rows.append(
+                {
+                    "layer": name,
+                    "channels": layer.channels,
+                    "method": str(method),
+                    "batch": method.batch,
+                    "groups": groups,
+                    "weights": weighting,
+                    **done[cell],
+                }
+            )
+        return cls(name, rows, _channel_rows(name, layer, population), problems)
+
+
+def _is_undefined(layer: LayerMoments, method: Method, groups: int) -> bool:
+    """Whether the method would take the variance of a single value, as ``in`` of a 1x1 map."""
+    return method.batch == 1 and groups == layer.channels and layer.positions == 1
+
+
+def _sampling(
+    population: Population, layer: LayerMoments, method: Method, resamples: Resamples
+) -> Sampling:
+    """The distribution of the method's statistics in this layer, if the layer can have it."""
+    if method.batch is not None:
+        return sample(population, method, resamples)
+    if layer.running_mean is None or layer.running_variance is None:
+        raise MethodError("no statistics are stored")
+    values = layer.images * layer.positions
+    return constant(
+        layer.running_mean, stored_variance(layer.running_variance, values), layer.epsilon
+    )
+
+
+def _layer_values(decomposition: Decomposition, weights: Array) -> dict[str, float]:
+    """The layer's averages, their Monte-Carlo errors, and quantiles over the live channels."""
+    values = {term: decomposition.average(term, weights) for term in TERMS}
+    alive = weights > 0
+    for term in CROSSOVER_QUANTITIES:
+        values[f"{term}_standard_error"] = decomposition.standard_error(term, weights)
+        by_channel = getattr(decomposition, term)[alive]
+        for name, share in (("median", 0.5), ("p90", 0.9)):
+            quantile = np.quantile(by_channel, share) if by_channel.size else np.nan
+            values[f"{term}_{name}"] = float(quantile)
+    return values
+
+
+def _channel_rows(name: str, layer: LayerMoments, population: Population) -> pd.DataFrame:
+    """The ideal statistics of the layer's channels."""
+    return pd.DataFrame(
+        {
+            "layer": name,
+            "channel": np.arange(population.channels),
+            "mean": population.mean,
+            "variance": population.variance,
+            "between_variance": population.between_variance,
+            "gamma": np.nan if layer.gamma is None else layer.gamma.astype(np.float64),
+            "alive": population.alive,
+        }
+    )
+
+
+def _notes(layers: Sequence[_LayerTables]) -> tuple[str, ...]:
+    """One sentence for each method and reason, naming the layers."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for layer in layers:
+        for method, problem in layer.problems.items():
+            where.setdefault((method, problem), []).append(layer.name)
+    return tuple(
+        f"{method} {problem.format(_some(names, len(layers)))}."
+        for (method, problem), names in where.items()
+    )
+
+
+def _some(names: list[str], total: int) -> str:
+    """A few of the layers' names, and how many more there are."""
+    if len(names) == total:
+        return "every layer" if total > 1 else names[0]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more layers" if len(names) > 3 else "")
+
+
+def _crossovers(errors: pd.DataFrame) -> pd.DataFrame:
+    """B* of every layer and method, where BatchNorm was computed at two sizes or more."""
+    rows = []
+    for name, layer in errors.groupby("layer", sort=False):
+        is_batch_norm = layer["method"].str.startswith("bn@")
+        curve = layer[is_batch_norm].sort_values("batch")
+        if len(curve) < 2:
+            continue
+        for _, other in layer[~is_batch_norm].iterrows():
+            for quantity in CROSSOVER_QUANTITIES:
+                found = crossover(list(curve["batch"]), list(curve[quantity]), other[quantity])
+                rows.append((name, other["method"], quantity, str(found), found.batch))
+    return pd.DataFrame(rows, columns=["layer", "method", "quantity", "batch", "batch_number"])
