@@ -1,0 +1,75 @@
+"""Where things are printed: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from normstats.errors import NormstatsError
+
+_WIDTH_OF_A_FILE = 120  # rich takes 80 where stdout is no terminal
+
+
+def results() -> Console:
+    """Stdout: results only, and no codes but in a terminal."""
+    console = Console(highlight=False)
+    if console.is_terminal or "COLUMNS" in os.environ:
+        return console
+    return Console(highlight=False, width=_WIDTH_OF_A_FILE)
+
+
+def messages() -> Console:
+    """Stderr: progress, notes and errors."""
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """A message for the user; not part of the result."""
+    if not quiet:
+        messages().print(Text(text, style="dim"))
+
+
+def print_error(error: NormstatsError) -> None:
+    """What happened and how to mend it, in two lines or so."""
+    console = messages()
+    console.print(Text.assemble(("Error: ", "bold red"), printable(error.message)))
+    if error.hint:
+        console.print(Text.assemble(("Hint: ", "bold"), printable(error.hint)))
+
+
+def printable(text: str) -> str:
+    """The text with control characters written out, so that no file name drives the terminal."""
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text
+    )
+
+
+@contextmanager
+def progress(what: str, total: int | None, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; gives a function that is told how much is done."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = messages()
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)

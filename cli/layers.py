@@ -1,0 +1,40 @@
+"""``normstats layers``: what would be captured, before running anything."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from normstats_cli import options
+from normstats_cli.console import note, results
+
+
+def layers(
+    checkpoint: options.Checkpoint,
+    arch: options.Arch = None,
+    layers: options.Layers = None,
+    size: Annotated[
+        int, typer.Option(metavar="N", help="Height and width of the trial input.")
+    ] = 224,
+    channel_dim: options.ChannelDim = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """List every normalization layer: type, input shape, and whether it would be captured.
+
+    Example:
+
+      normstats layers resnet50.pth --arch resnet50
+    """
+    options.at_least(1, size, "--size")
+
+    from normstats_reports.terminal import print_descriptions
+
+    from normstats.capturing import describe_layers, example_input
+    from normstats.inputs import load
+
+    loaded = load(checkpoint, arch)
+    for text in loaded.notes:
+        note(text, quiet=quiet)
+    example = example_input(loaded.model, size)
+    found = describe_layers(loaded.model, example, layers=layers, channel_dim=channel_dim)
+    print_descriptions(results(), found)

@@ -1,0 +1,81 @@
+"""What ``analyze`` and ``demo`` share: a folder for the run, and the way from moments to it."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normstats_cli.console import note, progress, results
+
+from normstats._version import __version__
+from normstats.methods import Method
+
+if TYPE_CHECKING:
+    from normstats.moments import Moments
+    from normstats.population import Weighting
+
+_RUNS = Path("runs")
+
+
+def choose_folder(out: Path | None, name: str, *, force: bool) -> Path:
+    """The folder to write: as asked, or a fresh one in ``runs``.
+
+    Raises:
+        RunFolderError: the folder asked for must not be written to.
+    """
+    from normstats import run_folder
+
+    if out is None:
+        names = (name if number == 1 else f"{name}-{number}" for number in count(1))
+        return next(_RUNS / free for free in names if not (_RUNS / free).exists())
+    run_folder.check(out, force=force)
+    return out
+
+
+def finish(
+    moments: Moments,
+    source: Mapping[str, Any],
+    *,
+    methods: Sequence[Method],
+    weights: Weighting,
+    seed: int,
+    folder: Path,
+    force: bool,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Analyze the moments, write the run, print the summary."""
+    from normstats_reports.terminal import print_json, print_summary
+
+    from normstats.study import analyze
+
+    moments = replace(moments, provenance={**source, **_made_with()})
+    with progress("Analyzing", len(moments), quiet=quiet) as tell:
+        study = analyze(moments, methods, weights=weights, seed=seed, progress=tell)
+    study.save(folder, force=force)
+    if json:
+        print_json(results(), study)
+    else:
+        print_summary(results(), study)
+    note(f"Written to {folder}; see it again with: normstats show {folder}", quiet=quiet)
+
+
+def _made_with() -> dict[str, Any]:
+    """The command and the versions behind a run."""
+    import numpy
+    import torch
+
+    return {
+        "command": ["normstats", *sys.argv[1:]],
+        "versions": {
+            "normstats": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "numpy": numpy.__version__,
+        },
+    }

@@ -1,0 +1,1 @@
+"""What people see of a study. Installed as ``normstats_reports``."""
