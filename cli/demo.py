@@ -29,7 +29,7 @@ def demo(
 
     images = demo_images()
     note(
-        "A residual network with 14 BatchNorm layers, trained on scikit-learn's digits.",
+        "A residual network with 13 BatchNorm layers, trained on scikit-learn's digits.",
         quiet=quiet,
     )
     with progress("Capturing", len(images.dataset), quiet=quiet) as tell:
