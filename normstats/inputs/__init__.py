@@ -1,0 +1,22 @@
+"""What a user brings: a checkpoint, an architecture and images."""
+
+from normstats.inputs.architectures import build_architecture
+from normstats.inputs.checkpoints import Checkpoint, read_checkpoint
+from normstats.inputs.images import ImageFolder, open_images
+from normstats.inputs.models import LoadedModel, input_channels, load, load_model
+from normstats.inputs.preprocessing import Preprocessing
+from normstats.inputs.weights import load_into
+
+__all__ = [
+    "Checkpoint",
+    "ImageFolder",
+    "LoadedModel",
+    "Preprocessing",
+    "build_architecture",
+    "input_channels",
+    "load",
+    "load_into",
+    "load_model",
+    "open_images",
+    "read_checkpoint",
+]

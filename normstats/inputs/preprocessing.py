@@ -1,0 +1,141 @@
+"""From an image file to the numbers a network takes."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
+
+from normstats.errors import ImagesError, SettingError
+
+# What files with the accepted suffixes may hold. Pillow's other formats stay shut, whatever a
+# file is called: some start programs (PostScript).
+_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
+_LARGEST_16_BIT = 65535
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an image before the network sees it.
+
+    Values are scaled to 0..1, then ``(value - mean) / std`` is formed for each channel.
+
+    Attributes:
+        resize: pixels of the shorter side after resizing (bilinear, antialiased); None: unchanged.
+        crop: pixels of the side of the square cut from the center; None: uncut.
+        mean: subtracted, per channel; ImageNet's by default.
+        std: divided by, per channel; ImageNet's by default.
+
+    Raises:
+        SettingError: a size or a standard deviation that is not positive, or a crop larger than
+            what resizing leaves.
+    """
+
+    resize: int | None = None
+    crop: int | None = None
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+
+    def __post_init__(self) -> None:
+        for name, size in (("resize", self.resize), ("crop", self.crop)):
+            if size is not None and size < 1:
+                raise SettingError(f"{name} is {size}; it must be a positive number of pixels.")
+        if self.resize is not None and self.crop is not None and self.crop > self.resize:
+            raise SettingError(
+                f"The crop of {self.crop} pixels is larger than the {self.resize} that resizing "
+                "leaves.",
+                "Resize to the crop's size or more.",
+            )
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+            raise SettingError(
+                f"mean has {len(self.mean)} values and std {len(self.std)}; both need 3 "
+                "(red, green, blue) or 1."
+            )
+        if not all(math.isfinite(value) for value in self.mean):
+            raise SettingError(f"mean is {self.mean}; it must be finite.")
+        if not all(math.isfinite(value) and value > 0 for value in self.std):
+            raise SettingError(f"std is {self.std}; it must be positive.")
+
+    def for_channels(self, channels: int) -> Preprocessing:
+        """The same for images of ``channels`` channels.
+
+        One mean serves every channel; for grey images, means and standard deviations of three
+        channels are averaged.
+        """
+        if len(self.mean) == channels:
+            return self
+        if len(self.mean) == 1:
+            return replace(self, mean=self.mean * channels, std=self.std * channels)
+        return replace(self, mean=(sum(self.mean) / 3,), std=(sum(self.std) / 3,))
+
+    def __call__(self, image: Image.Image | Tensor) -> Tensor:
+        """The network's input ``(C, H, W)`` in float32.
+
+        Args:
+            image: of mode RGB or L, or float32 in 0..1 ``(C, H, W)``.
+
+        Raises:
+            ImagesError: the image is smaller than the crop.
+            ValueError: the image is so long that resizing would make it enormous.
+        """
+        if self.resize is not None:
+            short, long = sorted(functional.get_size(image))
+            if self.resize * self.resize * long / short > (Image.MAX_IMAGE_PIXELS or math.inf):
+                raise ValueError(f"too long to be resized: {long}x{short} pixels")
+            image = functional.resize(
+                image, [self.resize], interpolation=InterpolationMode.BILINEAR, antialias=True
+            )
+        if self.crop is not None:
+            height, width = functional.get_size(image)
+            if min(height, width) < self.crop:
+                raise ImagesError(
+                    f"{width}x{height} pixels are less than the crop of {self.crop}.",
+                    f"Resize first: --resize {self.crop} or more.",
+                )
+            image = functional.center_crop(image, [self.crop])
+        if isinstance(image, Image.Image):
+            image = functional.pil_to_tensor(image)
+        values = functional.to_dtype(image, torch.float32, scale=True)
+        normalized: Tensor = functional.normalize(values, list(self.mean), list(self.std))
+        return normalized
+
+
+def decode(file: BinaryIO, channels: int) -> Image.Image | Tensor:
+    """The image in an open file, upright, as RGB or (for one channel) grey.
+
+    Returns:
+        A Pillow image of 8 bits; of 16-bit files, float32 in 0..1 ``(C, H, W)``.
+
+    Raises:
+        Exception: whatever Pillow raises for a damaged file, and for one of more pixels than its
+            limit against decompression bombs.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with Image.open(file, formats=_FORMATS) as opened:
+            image = ImageOps.exif_transpose(opened)
+            if image.mode == "I" or image.mode.startswith("I;16"):
+                return _from_16_bits(image, channels)
+            if image.mode == "F":
+                raise ValueError("floating-point pixels, whose range is not known")
+            if image.mode == "P":  # a palette may hold transparency, which RGB cannot take over
+                image = image.convert("RGBA")
+            return image.convert("RGB" if channels == 3 else "L")
+
+
+def _from_16_bits(image: Image.Image, channels: int) -> Tensor:
+    # Pillow would clip these to 8 bits instead of scaling them.
+    values = np.asarray(image, dtype=np.float32)
+    if values.min() < 0 or values.max() > _LARGEST_16_BIT:
+        raise ValueError("32-bit pixels, whose range is not known")
+    grey = torch.from_numpy(values / np.float32(_LARGEST_16_BIT))
+    return grey.expand(channels, -1, -1).contiguous()
