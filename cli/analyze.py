@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from normstats.printable import first_few
 from normstats_cli import options
 from normstats_cli.console import note, progress
 from normstats_cli.runs import choose_folder, finish
+
+if TYPE_CHECKING:
+    from normstats.inputs import ImageFolder
 
 from normstats.methods import DEFAULT_METHODS, parse_methods
 
@@ -76,18 +81,21 @@ def analyze(
     from normstats.capturing import capture, resolve_device
     from normstats.inputs import Preprocessing, input_channels, load, open_images
 
-    target = resolve_device(device)
-    loaded = load(checkpoint, arch)
-    channels = input_channels(loaded.model)
-    preprocessing = Preprocessing.for_channels(
-        channels,
+    usual = Preprocessing()
+    preprocessing = Preprocessing(
         resize=resize,
         crop=crop,
-        mean=options.numbers(mean, "--mean"),
-        std=options.numbers(std, "--std"),
+        mean=options.numbers(mean, "--mean") or usual.mean,
+        std=options.numbers(std, "--std") or usual.std,
     )
+    target = resolve_device(device)
+    loaded = load(checkpoint, arch)
     pictures = open_images(
-        images, preprocessing=preprocessing, limit=limit, seed=seed, input_channels=channels
+        images,
+        preprocessing=preprocessing,
+        limit=limit,
+        seed=seed,
+        input_channels=input_channels(loaded.model),
     )
     for text in loaded.notes:
         note(text, quiet=quiet)
@@ -101,13 +109,15 @@ def analyze(
             classes=pictures.classes,
             progress=tell,
         )
+    if pictures.skipped:
+        note(_skipped(pictures), quiet=quiet)
     source = {
-        "checkpoint": {"path": str(checkpoint), "sha256": loaded.sha256, "arch": loaded.name},
+        "checkpoint": {"path": str(checkpoint), "sha256": loaded.sha256, "arch": loaded.arch},
         "images_from": {
             "path": str(images),
             "sha256": pictures.fingerprint,
-            "skipped": [list(skip) for skip in pictures.skipped],
-            "preprocessing": asdict(preprocessing),
+            "skipped": dict(pictures.skipped),
+            "preprocessing": asdict(pictures.preprocessing),
         },
         "device": str(target),
     }
@@ -122,3 +132,9 @@ def analyze(
         json=json,
         quiet=quiet,
     )
+
+
+def _skipped(images: ImageFolder) -> str:
+    """The images that could not be read: how many, and the first few with the reason."""
+    names = first_few((f"{name} ({reason})" for name, reason in images.skipped), 3)
+    return f"{len(images.skipped)} of {len(images)} images could not be read; skipped: {names}."

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
+from normstats.printable import printable
+
 if TYPE_CHECKING:
     from normstats.errors import NormstatsError
 
@@ -38,16 +40,13 @@ def note(text: str, *, quiet: bool = False) -> None:
 def print_error(error: NormstatsError) -> None:
     """What happened and how to mend it, in two lines or so."""
     console = messages()
-    console.print(Text.assemble(("Error: ", "bold red"), printable(error.message)))
-    if error.hint:
-        console.print(Text.assemble(("Hint: ", "bold"), printable(error.hint)))
+    console.print(Text.assemble(("Error: ", "bold red"), _lines(error.message)))
+    console.print(Text.assemble(("Hint: ", "bold"), _lines(error.hint)))
 
 
-def printable(text: str) -> str:
-    """The text with control characters written out, so that no file name drives the terminal."""
-    return "".join(
-        letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text
-    )
+def _lines(text: str) -> str:
+    """The text with its line ends, but no other control character, so that no name drives us."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 @contextmanager

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from normstats.methods import parse_methods
 from normstats_cli import options
 from normstats_cli.console import note, progress
 from normstats_cli.runs import choose_folder, finish
-
-from normstats.methods import parse_methods
 
 METHODS = "bn@1,bn@2,bn@4,bn@8,bn@16,bn@32,bn@64,in,gn:16,gn:8,gn:4,gn:2,ln,running"
 
@@ -25,7 +24,7 @@ def demo(
 
     from normstats.capturing import capture
     from normstats.demo import WEIGHTS, demo_images, demo_model
-    from normstats.inputs import file_sha256
+    from normstats.inputs import read_checkpoint
 
     images = demo_images()
     note(
@@ -35,7 +34,7 @@ def demo(
     with progress("Capturing", len(images.dataset), quiet=quiet) as tell:
         moments = capture(demo_model(), images, classes=images.dataset.classes, progress=tell)
     source = {
-        "checkpoint": {"path": WEIGHTS.name, "sha256": file_sha256(WEIGHTS), "arch": "demo"},
+        "checkpoint": {"path": WEIGHTS.name, "sha256": read_checkpoint(WEIGHTS).sha256},
         "images_from": {"path": "sklearn.datasets.load_digits"},
         "device": "cpu",
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+
 from normstats_cli import options
 from normstats_cli.console import note, results
 
@@ -27,10 +28,9 @@ def layers(
     """
     options.at_least(1, size, "--size")
 
-    from normstats_reports.terminal import print_descriptions
-
     from normstats.capturing import describe_layers, example_input
     from normstats.inputs import load
+    from normstats_reports.terminal import print_descriptions
 
     loaded = load(checkpoint, arch)
     for text in loaded.notes:

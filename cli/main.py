@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import Annotated
 
 import typer
-from normstats_cli import analyze, demo, layers, show
-from normstats_cli.console import messages, print_error
 
 from normstats._version import __version__
 from normstats.errors import NormstatsError
+from normstats_cli import analyze, demo, layers, show
+from normstats_cli.console import messages, print_error
 
 app = typer.Typer(
     name="normstats",

@@ -10,10 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from normstats_cli.console import note, progress, results
-
 from normstats._version import __version__
 from normstats.methods import Method
+from normstats_cli.console import note, progress, results
 
 if TYPE_CHECKING:
     from normstats.moments import Moments
@@ -50,9 +49,8 @@ def finish(
     quiet: bool,
 ) -> None:
     """Analyze the moments, write the run, print the summary."""
-    from normstats_reports.terminal import print_json, print_summary
-
     from normstats.study import analyze
+    from normstats_reports.terminal import print_json, print_summary
 
     moments = replace(moments, provenance={**source, **_made_with()})
     with progress("Analyzing", len(moments), quiet=quiet) as tell:

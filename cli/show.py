@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from normstats_cli import options
 from normstats_cli.console import results
 
@@ -25,9 +26,8 @@ def show(
 
       normstats show runs/resnet50 --layer 'layer4.*'
     """
-    from normstats_reports import terminal
-
     from normstats.study import open_study
+    from normstats_reports import terminal
 
     study = open_study(run)
     if json:

@@ -17,10 +17,14 @@ class NormstatsError(Exception):
         hint: how to mend it; a sentence.
     """
 
-    def __init__(self, message: str, hint: str | None = None) -> None:
-        super().__init__(message if hint is None else f"{message}\n{hint}")
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(f"{message}\n{hint}")
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[type[NormstatsError], tuple[str, str]]:
+        # Errors travel out of worker processes, with both their arguments.
+        return type(self), (self.message, self.hint)
 
 
 class MethodError(NormstatsError):

@@ -27,6 +27,8 @@ _FORMS = {
     "running": "the statistics stored in the checkpoint",
 }
 
+_DIVIDE = "Choose a number that divides the number of channels."
+
 _PATTERN = re.compile(
     r"(?P<family>[a-z]+)(?:@(?P<batch>[0-9]+))?(?::(?P<groups>[0-9]+)(?P<unit>ch)?)?"
 )
@@ -91,12 +93,15 @@ class Method:
         """
         if self.groups is not None:
             if channels % self.groups:
-                raise MethodError(f"{self.groups} groups do not divide the layer's channels")
+                raise MethodError(
+                    f"{self.groups} groups do not divide the layer's channels", _DIVIDE
+                )
             return self.groups
         assert self.group_channels is not None
         if channels % self.group_channels:
             raise MethodError(
-                f"groups of {self.group_channels} channels do not divide the layer's channels"
+                f"groups of {self.group_channels} channels do not divide the layer's channels",
+                _DIVIDE,
             )
         return channels // self.group_channels
 

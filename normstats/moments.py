@@ -61,7 +61,8 @@ class LayerMoments:
         if self.mean.ndim != 2 or self.mean.shape != self.variance.shape:
             raise LayerError(
                 f"Means and variances must both be of shape (N, C); "
-                f"they are {self.mean.shape} and {self.variance.shape}."
+                f"they are {self.mean.shape} and {self.variance.shape}.",
+                "Reduce maps (N, C, H, W) over H and W.",
             )
 
     @property
@@ -110,7 +111,8 @@ class Moments(Mapping[str, LayerMoments]):
             counts.add(len(self.labels))
         if len(counts) > 1:
             raise LayerError(
-                f"All layers and labels must cover the same images; they cover {sorted(counts)}."
+                f"Layers and labels cover different numbers of images: {sorted(counts)}.",
+                "Capture all layers in one run.",
             )
 
     def __getitem__(self, name: str) -> LayerMoments:
@@ -234,11 +236,14 @@ class Moments(Mapping[str, LayerMoments]):
             LayerError: nothing to merge, or the parts hold other layers, channels or classes.
         """
         if not parts:
-            raise LayerError("There is nothing to merge.")
+            raise LayerError("There is nothing to merge.", "Give some moments.")
         first = parts[0]
         for other in parts[1:]:
             if list(other) != list(first) or other.classes != first.classes:
-                raise LayerError("Only moments of the same layers and classes can be merged.")
+                raise LayerError(
+                    "The moments are not of the same layers and classes.",
+                    "Capture each part from the same network, with the same layers.",
+                )
         layers = {
             name: replace(
                 layer,

@@ -159,7 +159,7 @@ def _sampling(
     if method.batch is not None:
         return sample(population, method, resamples)
     if layer.running_mean is None or layer.running_variance is None:
-        raise MethodError("no statistics are stored")
+        raise MethodError("no statistics are stored", "Only layers like BatchNorm store them.")
     values = layer.images * layer.positions
     return constant(
         layer.running_mean, stored_variance(layer.running_variance, values), layer.epsilon

@@ -193,7 +193,7 @@ def _crossovers(crossovers: pd.DataFrame) -> Table:
     """Median and range of B* over layers, for the error and for the residual."""
     table = _table("than", "whole error", "range", "what γ, β\ncannot undo", "range")
     for method, rows in crossovers.groupby("method", sort=False):
-        cells = []
+        cells: list[str] = []
         for quantity in CROSSOVER_QUANTITIES:
             known = rows[(rows["quantity"] == quantity) & rows["batch_number"].notna()]
             known = known.sort_values("batch_number", kind="stable")

@@ -75,7 +75,7 @@ def test_merged_halves_are_the_whole() -> None:
         return replace(whole, layers=layers, labels=whole.labels[part])
 
     assert_equal(Moments.merge([half(slice(0, 2)), half(slice(2, 6))]), whole)
-    with pytest.raises(LayerError, match="same layers"):
+    with pytest.raises(LayerError, match="not of the same layers"):
         Moments.merge([whole, whole.select("stem.*")])
     with pytest.raises(LayerError, match="nothing to merge"):
         Moments.merge([])
@@ -84,7 +84,7 @@ def test_merged_halves_are_the_whole() -> None:
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(LayerError, match=r"\(N, C\)"):
         LayerMoments(np.zeros((3, 2)), np.zeros((2, 3)))
-    with pytest.raises(LayerError, match="same images"):
+    with pytest.raises(LayerError, match="different numbers of images"):
         Moments({"a": moments_of(make_pixels(3)), "b": moments_of(make_pixels(4))})
 
 

@@ -11,15 +11,12 @@ from __future__ import annotations
 
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from normstats.demo.digits import Digits, load_digits_images
 from normstats.demo.network import DigitsResNet, digits_resnet
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 WEIGHTS = Path(str(files("normstats.demo") / "digits_resnet.safetensors"))
 
@@ -35,12 +32,16 @@ def demo_model() -> nn.Module:
     return model.eval()
 
 
-def demo_images() -> DataLoader[tuple[Tensor, ...]]:
-    """All 1,797 digits in a fixed order, as batches of images ``(N, 1, 8, 8)`` and labels ``(N,)``.
+class DigitsLoader(DataLoader[tuple[Tensor, ...]]):
+    """Batches of images ``(N, 1, 8, 8)`` and labels ``(N,)``."""
 
-    The loader's ``dataset`` is a ``Digits``: it has a length and ``classes``.
+    dataset: Digits
+
+
+def demo_images() -> DigitsLoader:
+    """All 1,797 digits in a fixed order; ``dataset`` has their number and ``classes``.
 
     Raises:
         ImagesError: scikit-learn cannot be imported.
     """
-    return DataLoader(Digits(*load_digits_images()), batch_size=256)
+    return DigitsLoader(Digits(*load_digits_images()), batch_size=256)

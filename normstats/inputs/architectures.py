@@ -21,13 +21,15 @@ from typing import Any
 from torch import nn
 
 from normstats.errors import ArchitectureError, did_you_mean
-from normstats.inputs.printable import first_few, printable
+from normstats.printable import first_few, printable
 
 _FORMS = (
     "An architecture is a torchvision or timm name (resnet50, timm:convnext_atto), "
     "file.py:function or package.module:function."
 )
 # What torchvision, timm, segmentation_models_pytorch and their like call the weights they fetch.
+_IMPORT_IT = "Mend it, or install what it needs."
+
 _NO_WEIGHTS = {
     "weights": None,
     "weights_backbone": None,
@@ -96,7 +98,9 @@ def build_with(builder: Callable[..., Any], shown: str) -> nn.Module:
     try:
         model = builder(**arguments)
     except (Exception, SystemExit) as error:
-        raise ArchitectureError(f"{shown} failed: {_what_happened(error)}.") from error
+        raise ArchitectureError(
+            f"{shown} failed: {_what_happened(error)}.", "Mend the function, or give another."
+        ) from error
     if not isinstance(model, nn.Module):
         raise ArchitectureError(
             f"{shown} returned a {type(model).__name__}, not a torch.nn.Module.",
@@ -219,7 +223,7 @@ def _import_file(path: Path) -> ModuleType:
     where = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     spec = importlib.util.spec_from_file_location(f"normstats_architecture_{where[:16]}", path)
     if spec is None or spec.loader is None:
-        raise ArchitectureError(f"{shown} cannot be imported.")
+        raise ArchitectureError(f"{shown} cannot be imported.", "Give a Python file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
@@ -227,7 +231,7 @@ def _import_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise ArchitectureError(
-            f"{shown} failed while it was imported: {_what_happened(error)}."
+            f"{shown} failed while it was imported: {_what_happened(error)}.", _IMPORT_IT
         ) from error
     return module
 
@@ -240,7 +244,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if not (error.name and f"{name}.".startswith(f"{error.name}.")):
             raise ArchitectureError(
-                f"{shown} failed while it was imported: {_what_happened(error)}."
+                f"{shown} failed while it was imported: {_what_happened(error)}.", _IMPORT_IT
             ) from error
         missing = printable(error.name)
         raise ArchitectureError(
@@ -250,7 +254,7 @@ def _import_module(name: str) -> ModuleType:
         ) from error
     except (Exception, SystemExit) as error:
         raise ArchitectureError(
-            f"{shown} failed while it was imported: {_what_happened(error)}."
+            f"{shown} failed while it was imported: {_what_happened(error)}.", _IMPORT_IT
         ) from error
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from normstats.errors import CheckpointError
 from normstats.inputs.filekinds import COPY_AGAIN, SAVE_WEIGHTS, FileKind, recognise
-from normstats.inputs.printable import first_few, printable
+from normstats.printable import first_few, printable
 
 # Where training programs put the weights; of several, the first is used.
 ENTRIES = (
@@ -99,7 +99,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
             f"{printable(path)} is cut off or damaged: {printable(error)}.", COPY_AGAIN
         ) from error
     if not tensors:
-        raise CheckpointError(f"{printable(path)} holds no tensors.")
+        raise CheckpointError(f"{printable(path)} holds no tensors.", "Give a file of weights.")
     return tensors, metadata.get("arch")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from normstats.errors import CheckpointError
-from normstats.inputs.printable import first_few, printable
+from normstats.printable import first_few, printable
 
 _GIVE_WEIGHTS = "Give a PyTorch file written by torch.save, or a safetensors file."
 COPY_AGAIN = "Copy or download it again, and compare its size with the original's."
@@ -71,7 +71,9 @@ def recognise(path: Path) -> FileKind:
         with path.open("rb") as file:
             return _recognise(file, shown)
     except OSError as error:
-        raise CheckpointError(f"{shown} cannot be read: {error.strerror}.") from error
+        raise CheckpointError(
+            f"{shown} cannot be read: {error.strerror}.", "Check that you may read it."
+        ) from error
 
 
 def _recognise(file: BinaryIO, shown: str) -> FileKind:

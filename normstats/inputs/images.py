@@ -20,7 +20,7 @@ from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from normstats.errors import ImagesError, SettingError
 from normstats.inputs.preprocessing import Preprocessing, decode
-from normstats.inputs.printable import first_few, printable
+from normstats.printable import first_few, printable
 
 
 class ImageFolder:
@@ -81,9 +81,9 @@ class ImageFolder:
             ImagesError: images of different sizes, or none that can be read.
         """
         if batch_size < 1:
-            raise SettingError(f"The batch size is {batch_size}; it must be 1 or more.")
+            raise SettingError(f"The batch size is {batch_size}.", "Give 1 or more.")
         if workers < 0:
-            raise SettingError(f"The number of workers is {workers}; it must be 0 or more.")
+            raise SettingError(f"The number of workers is {workers}.", "Give 0 or more.")
         return self._read(batch_size, workers)
 
     def _read(self, batch_size: int, workers: int) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
@@ -138,7 +138,8 @@ class ImageFolder:
         reasons = (f"{name} ({reason})" for name, reason in self.skipped)
         return ImagesError(
             f"None of the {len(self)} images in {printable(self.root)} can be read: "
-            f"{first_few(reasons, 3)}."
+            f"{first_few(reasons, 3)}.",
+            "Check that an image viewer opens them.",
         )
 
 
@@ -167,7 +168,10 @@ def open_images(
     """
     root = Path(path).expanduser()
     if limit is not None and limit < 1:
-        raise SettingError(f"The limit is {limit} images; it must be 1 or more.")
+        raise SettingError(
+            f"The limit is {limit} images.",
+            "Give a positive number, or leave it out for all images.",
+        )
     if input_channels not in (1, 3):
         raise ImagesError(
             f"The network takes images of {input_channels} channels; image files give 3 (RGB) or "
@@ -214,7 +218,8 @@ def _files_below(root: Path) -> list[str]:
             folders += [f"{folder}{entry.name}/" for entry in visible[::-1] if _is_folder(entry)]
         except OSError as error:
             raise ImagesError(
-                f"The folder {printable(root / folder)} cannot be read: {error.strerror}."
+                f"The folder {printable(root / folder)} cannot be read: {error.strerror}.",
+                "Check that you may read it.",
             ) from error
     return sorted(found)
 

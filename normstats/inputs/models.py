@@ -12,8 +12,8 @@ from torch.nn.modules.conv import _ConvNd
 from normstats.errors import ArchitectureError
 from normstats.inputs.architectures import build_architecture, build_with, build_zoo_architecture
 from normstats.inputs.checkpoints import Checkpoint, read_checkpoint
-from normstats.inputs.printable import printable
 from normstats.inputs.weights import load_into
+from normstats.printable import printable
 
 Architecture = str | Callable[[], nn.Module] | nn.Module
 

@@ -47,7 +47,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         for name, size in (("resize", self.resize), ("crop", self.crop)):
             if size is not None and size < 1:
-                raise SettingError(f"{name} is {size}; it must be a positive number of pixels.")
+                raise SettingError(f"{name} is {size}.", "Give a positive number of pixels.")
         if self.resize is not None and self.crop is not None and self.crop > self.resize:
             raise SettingError(
                 f"The crop of {self.crop} pixels is larger than the {self.resize} that resizing "
@@ -56,13 +56,13 @@ class Preprocessing:
             )
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise SettingError(
-                f"mean has {len(self.mean)} values and std {len(self.std)}; both need 3 "
-                "(red, green, blue) or 1."
+                f"mean has {len(self.mean)} values and std {len(self.std)}.",
+                "Give both 3 values (red, green, blue), or both 1.",
             )
         if not all(math.isfinite(value) for value in self.mean):
-            raise SettingError(f"mean is {self.mean}; it must be finite.")
+            raise SettingError(f"mean is {self.mean}.", "Give finite numbers.")
         if not all(math.isfinite(value) and value > 0 for value in self.std):
-            raise SettingError(f"std is {self.std}; it must be positive.")
+            raise SettingError(f"std is {self.std}.", "Give finite numbers above zero.")
 
     def for_channels(self, channels: int) -> Preprocessing:
         """The same for images of ``channels`` channels.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from normstats.errors import CheckpointError
 from normstats.inputs.checkpoints import Checkpoint
-from normstats.inputs.printable import first_few, printable
+from normstats.printable import first_few, printable
 
 # What wrappers and training programs put before the names of the weights, the likeliest first.
 PREFIXES = ("module", "_orig_mod", "model", "backbone", "encoder", "net", "network")

@@ -1,0 +1,137 @@
+"""Capturing: images through the network once, moments out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from normstats.capturing.batches import Labels, read_batches
+from normstats.capturing.devices import model_dtype, placed
+from normstats.capturing.functional import functional_norms
+from normstats.capturing.hooks import forward, observed
+from normstats.capturing.layers import Layer, find_layers, select_layers
+from normstats.capturing.recorder import Recorder
+from normstats.capturing.wrappers import eager_module
+from normstats.errors import CaptureError
+from normstats.moments import Moments
+
+
+def capture(
+    model: nn.Module,
+    images: Iterable[Any],
+    *,
+    layers: str | Sequence[str] | None = None,
+    device: str | torch.device | None = None,
+    channel_dim: int | None = None,
+    amp: bool = False,
+    progress: Callable[[int], None] | None = None,
+    classes: Sequence[str] = (),
+) -> Moments:
+    """The moments of the input of every normalization layer, for each image and channel.
+
+    Where a network has no such layer, of the output of its convolutions. The network runs in eval
+    mode and is left as it was: modes, buffers, hooks and device. Memory grows only with the
+    moments, 2 x N x C numbers a layer.
+
+    Args:
+        model: the network; DataParallel, DistributedDataParallel and ``torch.compile`` wrappers
+            are taken off.
+        images: any iterable of tensors ``(N, C, H, W)``, or of pairs of such a tensor and class
+            indices ``(N,)``. They are brought to the model's device and precision.
+        layers: patterns of layer names to keep, e.g. ``"layer3.*"``. A module that is called
+            twice in a forward pass gives ``name`` and ``name#2``; its name selects both.
+        device: run it there; None or ``"auto"`` where the model is.
+        channel_dim: the channels' axis for layers whose class does not settle it, such as
+            LayerNorm on tokens (-1).
+        amp: run under autocast, in mixed precision.
+        progress: called after each batch with the number of images done so far.
+        classes: the name of each class index.
+
+    Raises:
+        CaptureError: the batches are of a wrong kind, the model failed or cannot be observed,
+            there are fewer than two images, or no layer could be captured.
+        LayerError: a pattern matches no layer, or a layer cannot be read without ambiguity.
+        DeviceError: the device is not there.
+    """
+    model = eager_module(model)
+    every = find_layers(model)
+    recorder = Recorder(select_layers(every, layers), channel_dim)
+    labels: list[Labels | None] = []
+    done = 0
+    with placed(model, device) as target:
+        for batch, batch_labels in read_batches(images, classes):
+            batch = batch.to(target, model_dtype(model), non_blocking=True)
+            trace = every if layers is None and done == 0 else None
+            _run_batch(model, batch, recorder, amp=amp, trace=trace)
+            if not recorder.records:
+                raise _nothing_captured(recorder)
+            labels.append(batch_labels)
+            done += len(batch)
+            if progress is not None:
+                progress(done)
+    if done < 2:
+        raise CaptureError(
+            "There are no images." if done == 0 else "There is only one image.",
+            "Give at least two, better hundreds: how statistics vary between images is the point.",
+        )
+    captured = recorder.finish()
+    if not captured:
+        raise _nothing_captured(recorder)
+    return Moments(
+        layers=captured,
+        labels=_joined(labels),
+        classes=tuple(classes),
+        left_out=recorder.left_out,
+    )
+
+
+def _run_batch(
+    model: nn.Module,
+    images: Tensor,
+    recorder: Recorder,
+    *,
+    amp: bool,
+    trace: Sequence[Layer] | None,
+) -> None:
+    """One batch; with ``trace``, all layers of the network, functional norms are looked for too.
+
+    Hooks and eval mode last for this forward pass only, so that whatever else the caller runs
+    between two batches finds the model as it was.
+    """
+    functional: Mapping[str, Any] = {}
+    with ExitStack() as stack:
+        if trace is not None:
+            functional = stack.enter_context(functional_norms(model, trace))
+        stack.enter_context(observed(model, recorder.layers, recorder.read))
+        recorder.begin_batch(len(images))
+        forward(model, images, amp=amp)
+    recorder.end_batch()
+    recorder.left_out |= {
+        name: norm.reason for name, norm in functional.items() if not norm.of_weights
+    }
+
+
+def _joined(labels: Sequence[Labels | None]) -> Labels | None:
+    given = [part for part in labels if part is not None]
+    return np.concatenate(given) if len(given) == len(labels) else None
+
+
+def _nothing_captured(recorder: Recorder) -> CaptureError:
+    if recorder.layers and not recorder.fired:
+        return CaptureError(
+            f"None of the {len(recorder.layers)} layers ran when the model was called.",
+            "A compiled, scripted or traced model keeps its layers from hooks: give the eager "
+            "module that it was made from.",
+        )
+    reasons = recorder.left_out
+    name, reason = next(iter(reasons.items()))
+    others = f" The same or like for {len(reasons) - 1} others." if len(reasons) > 1 else ""
+    return CaptureError(
+        f"No layer could be captured. {name}: {reason}.{others}",
+        "`normstats layers` lists every layer with its reason.",
+    )
