@@ -34,7 +34,7 @@ def messages() -> Console:
 def note(text: str, *, quiet: bool = False) -> None:
     """A message for the user; not part of the result."""
     if not quiet:
-        messages().print(Text(text, style="dim"))
+        messages().print(Text(_lines(text), style="dim"))
 
 
 def print_error(error: NormstatsError) -> None:

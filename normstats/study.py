@@ -98,10 +98,9 @@ class Study:
 
     def __repr__(self) -> str:
         errors = self.tables.errors
-        images = self.provenance.get("images", "?")
         return (
             f"Study({errors['layer'].nunique()} layers, {errors['method'].nunique()} methods, "
-            f"{len(self.tables.channels):,} channels, {images} images)"
+            f"{len(self.tables.channels):,} channels, {self.provenance['images']:,} images)"
         )
 
     def _repr_html_(self) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,7 @@ from rich.text import Text
 from normstats.decomposition import TERMS
 from normstats.findings import method_averages
 from normstats.moments import match_layers
+from normstats.printable import printable
 from normstats.study import Study
 from normstats.tables import CROSSOVER_QUANTITIES
 
@@ -31,6 +31,7 @@ LIMITS = (
 
 def print_summary(console: Console, study: Study) -> None:
     """Errors of every layer and method, what they are made of, crossovers, findings."""
+    console.print(_origin(study))
     console.print(_heading("Error by layer and method", _unit(study)))
     for table in _layer_tables(study.errors(), console.width):
         console.print(table)
@@ -57,7 +58,7 @@ def print_layers(console: Console, study: Study, globs: str) -> None:
     for name in match_layers(list(errors["layer"].unique()), globs):
         of_layer = channels[channels["layer"] == name]
         dead = int((~of_layer["alive"]).sum())
-        console.print(_heading(name, f"{len(of_layer)} channels, {dead} of them dead"))
+        console.print(_heading(printable(name), f"{len(of_layer)} channels, {dead} of them dead"))
         console.print(_terms(errors[errors["layer"] == name].set_index("method")))
         meets = crossovers[crossovers["layer"] == name]
         if len(meets):
@@ -74,12 +75,12 @@ def print_descriptions(console: Console, layers: Sequence[LayerDescription]) -> 
         kind = f"{layer.kind} over {layer.over}" if layer.over else layer.kind
         kind += f", {layer.groups} groups" if layer.groups else ""
         table.add_row(
-            Text(name),
-            Text(kind),
+            Text(printable(name)),
+            Text(printable(kind)),
             "x".join(map(str, layer.input_shape)) if layer.input_shape else "-",
             str(layer.channels or "-"),
             "x".join(map(str, layer.spatial)) or "-",
-            Text("yes" if layer.captured else f"no: {layer.reason}"),
+            Text("yes" if layer.captured else printable(f"no: {layer.reason}")),
         )
     console.print(table)
     captured = sum(layer.captured for layer in layers)
@@ -113,6 +114,25 @@ def compact(value: float) -> str:
     return f"{mantissa}e{int(exponent)}"
 
 
+def _origin(study: Study) -> Table:
+    """What was analyzed: the network, the images and what was done to them."""
+    checkpoint = study.provenance.get("checkpoint", {})
+    images = study.provenance.get("images_from", {})
+    channels = study.channels()
+    grid = Table.grid(padding=(0, 1))
+    rows = [
+        ("checkpoint", checkpoint.get("path", "")),
+        ("architecture", checkpoint.get("arch", "")),
+        ("layers", f"{channels['layer'].nunique()}, with {len(channels):,} channels"),
+        ("images", f"{study.provenance['images']:,} {images.get('path', '')}"),
+        ("input", images.get("input", "")),
+    ]
+    for name, text in rows:
+        if text:
+            grid.add_row(Text(f" {name}", style="dim"), Text(printable(text)))
+    return grid
+
+
 def _heading(title: str, detail: str = "") -> Text:
     text = Text(f"\n{title}", style="bold")
     return text.append(f"  {detail}", style="not bold dim") if detail else text
@@ -128,7 +148,7 @@ def _table(*columns: str, left: int = 1) -> Table:
     """A light table; the first ``left`` columns are words, the rest numbers."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(escape(column), justify="left" if index < left else "right", no_wrap=True)
+        table.add_column(Text(column), justify="left" if index < left else "right", no_wrap=True)
     return table
 
 
@@ -147,7 +167,7 @@ def _layer_tables(errors: pd.DataFrame, width: int) -> Iterator[Table]:
         table = _table("layer", "C", *some)
         for row, name in enumerate(names):
             table.add_row(
-                escape(name),
+                Text(printable(name)),
                 str(channels.get(name, "")),
                 *(cells[method][row] for method in some),
                 style="bold" if row >= len(layers) else None,
@@ -237,5 +257,5 @@ def _layer_crossovers(crossovers: pd.DataFrame) -> Table:
 def _bullets(sentences: Sequence[str]) -> Table:
     grid = Table.grid(padding=(0, 1, 0, 0))
     for sentence in sentences:
-        grid.add_row(" •", Text(sentence))
+        grid.add_row(" •", Text(printable(sentence)))
     return grid
