@@ -20,31 +20,55 @@ from normstats.population import Array, Population
 class Groups:
     """A layer's channels pooled into G groups of C/G channels, in index order.
 
+    The sums over images are taken once and serve every batch size.
+
     Attributes:
+        population: the layer's ideal statistics.
         size: channels a group, C/G.
         mean: mean of the ideal channel means of each group, ``(G,)``.
-        deviation: a, each image's group mean about ``mean``, ``(N, G)``.
-        second_moment: b, each image's second moment of the group about ``mean``, ``(N, G)``.
+        second_moment: mean(b), ``(G,)``.
+        t: mean(a²), ``(G,)``.
+        kappa: mean(a⁴) − 3t², ``(G,)``.
+        third: mean(a³), ``(G,)``.
+        variance_of_b: var(b), ``(G,)``.
+        cov_a_b: mean(a·b), ``(G,)``.
+        cov_a2_b: c = mean(b·a²) − mean(b)·t, ``(G,)``.
     """
 
+    population: Population
     size: int
     mean: Array
-    deviation: Array
     second_moment: Array
+    t: Array
+    kappa: Array
+    third: Array
+    variance_of_b: Array
+    cov_a_b: Array
+    cov_a2_b: Array
 
     @classmethod
     def of(cls, population: Population, groups: int) -> Groups:
-        """Pool the population's channels into ``groups`` groups."""
+        """Pool the population's channels into ``groups`` groups; the number divides C."""
         size = population.channels // groups
         mean = pool(population.mean, size)
         offset = population.mean - spread(mean, size)
+        a = pool(population.deviation, size)
+        b = pool(second_moment_about(population.deviation, population.second_moment, offset), size)
+        b_mean = b.mean(axis=0)
+        b_centred = b - b_mean
+        a_sq = a**2
+        t = a_sq.mean(axis=0)
         return cls(
+            population=population,
             size=size,
             mean=mean,
-            deviation=pool(population.deviation, size),
-            second_moment=pool(
-                second_moment_about(population.deviation, population.second_moment, offset), size
-            ),
+            second_moment=b_mean,
+            t=t,
+            kappa=(a_sq**2).mean(axis=0) - 3 * t**2,
+            third=(a_sq * a).mean(axis=0),
+            variance_of_b=(b_centred**2).mean(axis=0),
+            cov_a_b=(a * b_centred).mean(axis=0),
+            cov_a2_b=(b_centred * a_sq).mean(axis=0),
         )
 
 
@@ -60,6 +84,8 @@ def spread(values: Array, size: int) -> Array:
 
 def second_moment_about(deviation: Array, second_moment: Array, offset: Array) -> Array:
     """Second moments moved from about μ to about μ − offset: q + 2·d·offset + offset²."""
+    if not offset.any():  # groups of one channel
+        return second_moment
     return second_moment + (2 * deviation + offset) * offset
 
 
@@ -91,21 +117,16 @@ class ClosedForms:
             E[V] = mean(b) − t/B          Var[V] = var(b)/B − 2c/B² + 2t²/B² + κ/B³
             Cov[M, V] = mean(a·b)/B − mean(a³)/B²
         """
-        a, b = groups.deviation, groups.second_moment
-        a_sq = a**2
-        t = a_sq.mean(axis=0)
-        b_mean = b.mean(axis=0)
-        b_centred = b - b_mean
-        kappa = (a_sq**2).mean(axis=0) - 3 * t**2
-        c = (b_centred * a_sq).mean(axis=0)
         variance_of_variance = (
-            (b_centred**2).mean(axis=0) / batch + 2 * (t**2 - c) / batch**2 + kappa / batch**3
+            groups.variance_of_b / batch
+            + 2 * (groups.t**2 - groups.cov_a2_b) / batch**2
+            + groups.kappa / batch**3
         )
         return cls(
             expected_mean=groups.mean,
-            variance_of_mean=t / batch,
-            expected_variance=b_mean - t / batch,
+            variance_of_mean=groups.t / batch,
+            expected_variance=groups.second_moment - groups.t / batch,
             # A variance: below zero only by rounding, where it is zero.
             variance_of_variance=np.maximum(variance_of_variance, 0.0),
-            covariance=(a * b_centred).mean(axis=0) / batch - (a_sq * a).mean(axis=0) / batch**2,
+            covariance=groups.cov_a_b / batch - groups.third / batch**2,
         )

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from normstats.closed_forms import ClosedForms, Groups, spread
-from normstats.methods import Method
 from normstats.moments import FloatArray
-from normstats.population import Array, Population
+from normstats.population import Array
 from normstats.resampling import Resamples, StdAndResidual, exact, resampled
 
 
@@ -35,28 +34,22 @@ class Sampling:
     std_replicates: StdAndResidual | None = None
 
 
-def sample(population: Population, method: Method, resamples: Resamples) -> Sampling:
-    """The sampling distribution of a method that looks at batches.
+def sample(groups: Groups, batch: int, resamples: Resamples) -> Sampling:
+    """The sampling distribution of the statistics of batches of ``batch`` images.
 
     M and V are closed forms. S and the residual are exact for batches of one image, resampled
     for larger ones.
 
     Args:
-        population: the layer's ideal statistics.
-        method: possible in this layer (``Method.groups_in``), and not ``running``.
+        groups: the layer's channels, pooled as the method pools them.
+        batch: B.
         resamples: the batches to draw.
-
-    Raises:
-        MethodError: the layer's channels cannot be grouped this way.
     """
-    if method.batch is None:
-        raise ValueError(f"{method} is a constant and has no sampling distribution")
-    groups = Groups.of(population, method.groups_in(population.channels))
-    forms = ClosedForms.of(groups, method.batch)
-    if method.batch == 1:
-        std, replicates = exact(population, groups, forms), None
+    forms = ClosedForms.of(groups, batch)
+    if batch == 1:
+        std, replicates = exact(groups, forms), None
     else:
-        std, replicates = resampled(population, groups, forms, method.batch, resamples)
+        std, replicates = resampled(groups, forms, batch, resamples)
     return Sampling(
         expected_mean=spread(forms.expected_mean, groups.size),
         variance_of_mean=spread(forms.variance_of_mean, groups.size),

@@ -25,9 +25,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.sparse import csr_array
 
-from normstats.closed_forms import ClosedForms, Groups, pool, second_moment_about, spread
+from normstats.closed_forms import ClosedForms, Groups, second_moment_about, spread
 from normstats.population import Array, Population
 
+DRAWS = 512
 BLOCKS = 16  # of batches, for the jackknife
 _CHANNELS_AT_ONCE = 64  # keeps the working arrays in the processor's cache
 
@@ -44,7 +45,7 @@ class Resamples:
     """
 
     images: int
-    draws: int = 1024
+    draws: int = DRAWS
     seed: int = 0
     _drawn: dict[int, csr_array] = field(default_factory=dict, repr=False, compare=False)
 
@@ -73,33 +74,39 @@ class StdAndResidual:
     residual: Array
 
 
-def exact(population: Population, groups: Groups, forms: ClosedForms) -> StdAndResidual:
+def exact(groups: Groups, forms: ClosedForms) -> StdAndResidual:
     """Batches of one image: the average over all images."""
-    reference = _Reference.of(population, groups, forms)
+    population = groups.population
+    reference = _Reference.of(groups, forms)
     means = np.empty((4, population.channels))
     for channels, part in reference.parts():
-        functions, _ = _functions(
-            population.deviation[:, channels], population.second_moment[:, channels], part
+        functions, _, _ = _functions(
+            part.by_group(population.deviation[:, channels]),
+            part.by_group(population.second_moment[:, channels]),
+            part,
         )
-        means[:, channels] = functions.mean(axis=1)
+        means[:, channels] = functions.mean(axis=-1).transpose(1, 0, 2).reshape(4, -1)
     return _assemble(means, population, reference)
 
 
 def resampled(
-    population: Population,
-    groups: Groups,
-    forms: ClosedForms,
-    batch: int,
-    resamples: Resamples,
+    groups: Groups, forms: ClosedForms, batch: int, resamples: Resamples
 ) -> tuple[StdAndResidual, StdAndResidual]:
     """Larger batches: the estimate, ``(C,)``, and its jackknife replicates, ``(K, C)``."""
-    reference = _Reference.of(population, groups, forms)
+    population = groups.population
+    reference = _Reference.of(groups, forms)
     deviation = resamples.averages(population.deviation, batch)
     second_moment = resamples.averages(population.second_moment, batch)
     blocks = np.empty((4, BLOCKS, population.channels))
     for channels, part in reference.parts():
-        functions, controls = _functions(deviation[:, channels], second_moment[:, channels], part)
-        blocks[:, :, channels] = _controlled(functions, controls, part)
+        blocks[:, :, channels] = _controlled(
+            *_functions(
+                part.by_group(deviation[:, channels]),
+                part.by_group(second_moment[:, channels]),
+                part,
+            ),
+            part,
+        )
     total = blocks.mean(axis=1)
     without_one = total[:, None] + (total[:, None] - blocks) / (BLOCKS - 1)
     return (
@@ -113,56 +120,61 @@ class _Reference:
     """The batch with the expected statistics, which all others are measured from.
 
     Attributes:
-        size: channels a group.
-        offset: each channel's ideal mean minus its group's, ``(C,)``.
+        offset: each channel's ideal mean minus its group's, ``(G, C/G)``.
         expected_variance: E[V], ``(G,)``.
-        controls: the known expectations of the control variates, ``(5, G)``.
+        std_of_mean: √Var[M], ``(G,)``.
+        std_of_variance: √Var[V], ``(G,)``.
+        covariance: Cov[M, V], ``(G,)``.
         epsilon: the layer's ε.
     """
 
-    size: int
     offset: Array
     expected_variance: Array
-    controls: Array
+    std_of_mean: Array
+    std_of_variance: Array
+    covariance: Array
     epsilon: float
 
     @classmethod
-    def of(cls, population: Population, groups: Groups, forms: ClosedForms) -> _Reference:
-        zero = np.zeros_like(forms.expected_variance)
+    def of(cls, groups: Groups, forms: ClosedForms) -> _Reference:
+        population = groups.population
         return cls(
-            size=groups.size,
-            offset=population.mean - spread(groups.mean, groups.size),
+            offset=population.mean.reshape(-1, groups.size) - groups.mean[:, None],
             expected_variance=forms.expected_variance,
-            controls=np.stack(
-                [
-                    zero,
-                    zero,
-                    forms.variance_of_mean,
-                    forms.covariance,
-                    forms.variance_of_variance,
-                ]
-            ),
+            std_of_mean=np.sqrt(forms.variance_of_mean),
+            std_of_variance=np.sqrt(forms.variance_of_variance),
+            covariance=forms.covariance,
             epsilon=population.epsilon,
         )
+
+    @property
+    def size(self) -> int:
+        """Channels a group, C/G."""
+        return int(self.offset.shape[1])
 
     @property
     def std(self) -> Array:
         """S0 = √(E[V] + ε), ``(G,)``."""
         return np.sqrt(np.maximum(self.expected_variance, 0.0) + self.epsilon)
 
+    def by_group(self, values: Array) -> Array:
+        """``(n, C)`` as ``(G, C/G, n)``: the draws last, where they lie side by side in memory."""
+        return np.ascontiguousarray(values.T).reshape(*self.offset.shape, -1)
+
     def parts(self) -> Iterator[tuple[slice, _Reference]]:
         """Some whole groups at a time: their channels, and the reference for these alone."""
         step = max(1, _CHANNELS_AT_ONCE // self.size)
-        for start in range(0, self.expected_variance.size, step):
-            groups = slice(start, start + step)
+        for start in range(0, len(self.offset), step):
+            some = slice(start, start + step)
             channels = slice(start * self.size, (start + step) * self.size)
             yield (
                 channels,
                 _Reference(
-                    size=self.size,
-                    offset=self.offset[channels],
-                    expected_variance=self.expected_variance[groups],
-                    controls=self.controls[:, groups],
+                    offset=self.offset[some],
+                    expected_variance=self.expected_variance[some],
+                    std_of_mean=self.std_of_mean[some],
+                    std_of_variance=self.std_of_variance[some],
+                    covariance=self.covariance[some],
                     epsilon=self.epsilon,
                 ),
             )
@@ -170,75 +182,81 @@ class _Reference:
 
 def _functions(
     deviation: Array, second_moment: Array, reference: _Reference
-) -> tuple[Array, Array]:
-    """What is averaged over batches, and the control variates.
+) -> tuple[Array, Array, Array]:
+    """What is averaged over batches, and what the control variates are made of.
 
     Args:
-        deviation: batch mean minus μ, ``(n, C)``.
-        second_moment: the batch's second moment about μ, ``(n, C)``.
+        deviation: batch mean minus μ, ``(G, C/G, n)``.
+        second_moment: the batch's second moment about μ, ``(G, C/G, n)``.
         reference: for these channels.
 
     Returns:
-        ``(4, n, C)``: (S − S0)², and the batch's mean of e, e² and e·(x − μ);
-        ``(5, n, G)``: A = M − E[M], D = V − E[V], A², AD and D².
+        ``(G, 4, C/G, n)``: (S − S0)², and the batch's mean of e, e² and e·(x − μ);
+        M − E[M] ``(G, n)``; V − E[V] ``(G, n)``.
     """
-    size, offset, std = reference.size, reference.offset, reference.std
+    offset, std = reference.offset[:, :, None], reference.std[:, None]
     about_group = deviation + offset
     squared_about_group = second_moment_about(deviation, second_moment, offset)
-    mean_shift = pool(deviation, size)
-    variance = np.maximum(pool(squared_about_group, size) - mean_shift**2, 0.0)
+    mean_shift = _pooled(deviation)
+    variance = np.maximum(_pooled(squared_about_group) - mean_shift**2, 0.0)
     batch_std = np.sqrt(variance + reference.epsilon)
-    variance_shift = variance - reference.expected_variance
+    variance_shift = variance - reference.expected_variance[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):  # a constant channel where ε = 0
         std_shift = variance_shift / (batch_std + std)
-        inverse_shift = spread(-std_shift / (batch_std * std), size)
-        scaled_mean_shift = spread(mean_shift / batch_std, size)
+        inverse_shift = (-std_shift / (batch_std * std))[:, None]
+        scaled_mean_shift = (mean_shift / batch_std)[:, None]
     along = about_group * inverse_shift
     e = along - scaled_mean_shift
-    functions = np.stack(
-        [
-            spread(std_shift**2, size),
-            e,
-            squared_about_group * inverse_shift**2
-            + scaled_mean_shift * (scaled_mean_shift - 2 * along),
-            squared_about_group * inverse_shift - about_group * scaled_mean_shift - offset * e,
-        ]
-    )
-    controls = np.stack(
-        [
-            mean_shift,
-            variance_shift,
-            mean_shift**2,
-            mean_shift * variance_shift,
-            variance_shift**2,
-        ]
-    )
-    return functions, controls
+    functions = np.empty((len(deviation), 4, *deviation.shape[1:]))
+    functions[:, 0] = (std_shift**2)[:, None]
+    functions[:, 1] = e
+    functions[:, 2] = squared_about_group * inverse_shift**2
+    functions[:, 2] += scaled_mean_shift * (scaled_mean_shift - 2 * along)
+    functions[:, 3] = squared_about_group * inverse_shift
+    functions[:, 3] -= about_group * scaled_mean_shift + offset * e
+    return functions, mean_shift, variance_shift
 
 
-def _controlled(functions: Array, controls: Array, reference: _Reference) -> Array:
+def _pooled(values: Array) -> Array:
+    """Mean over the channels of each group: ``(G, C/G, n)`` to ``(G, n)``."""
+    return values[:, 0] if values.shape[1] == 1 else values.mean(axis=1)
+
+
+def _controlled(
+    functions: Array, mean_shift: Array, variance_shift: Array, reference: _Reference
+) -> Array:
     """Block means of the functions with the noise of the control variates taken away.
+
+    The control variates are A = M − E[M] and D = V − E[V] in units of their own spread, A², AD
+    and D².
 
     Returns:
         ``(4, K, C)`` for K blocks of batches.
     """
-    count, draws, channels = functions.shape
-    groups = controls.shape[-1]
-    surprise = controls - reference.controls[:, None, :]
-    # In units of their own spread, or the products' tiny numbers make the equations singular.
-    unit = np.sqrt((surprise**2).mean(axis=1, keepdims=True))
-    surprise = surprise / np.where(unit > 0, unit, 1.0)
-    x = np.ascontiguousarray(surprise.transpose(2, 0, 1))  # (G, 5, n)
-    by_group = functions.reshape(count, draws, groups, reference.size)
-    y = by_group.transpose(2, 0, 3, 1).reshape(groups, -1, draws)  # (G, 4·size, n)
-    x_centred = x - x.mean(axis=-1, keepdims=True)
-    gram = x_centred @ x_centred.transpose(0, 2, 1) / draws + 1e-12 * np.eye(len(controls))
-    slope = np.linalg.solve(gram, x_centred @ y.transpose(0, 2, 1) / draws)  # (G, 5, 4·size)
-    x_blocks = x.reshape(groups, len(controls), BLOCKS, -1).mean(axis=-1)
-    y_blocks = y.reshape(groups, -1, BLOCKS, draws // BLOCKS).mean(axis=-1)
-    controlled = y_blocks - slope.transpose(0, 2, 1) @ x_blocks  # (G, 4·size, K)
-    by_function = controlled.reshape(groups, count, reference.size, BLOCKS).transpose(1, 3, 0, 2)
-    return np.asarray(by_function.reshape(count, BLOCKS, channels))
+    groups, count, size, draws = functions.shape
+    known = np.zeros((groups, 5, 1))
+    x = np.empty((groups, 5, draws))
+    with np.errstate(divide="ignore", invalid="ignore"):  # where all images are alike
+        x[:, 0] = mean_shift / reference.std_of_mean[:, None]
+        x[:, 1] = variance_shift / reference.std_of_variance[:, None]
+        known[:, 2, 0] = reference.std_of_mean / reference.std_of_mean
+        known[:, 3, 0] = reference.covariance / (reference.std_of_mean * reference.std_of_variance)
+        known[:, 4, 0] = reference.std_of_variance / reference.std_of_variance
+    x[:, 2] = x[:, 0] ** 2
+    x[:, 3] = x[:, 0] * x[:, 1]
+    x[:, 4] = x[:, 1] ** 2
+    for values in (x, known):
+        values[~np.isfinite(values)] = 0.0
+    y = functions.reshape(groups, count * size, draws)
+    x_blocks = x.reshape(groups, 5, BLOCKS, -1).mean(axis=-1)
+    y_blocks = y.reshape(groups, count * size, BLOCKS, -1).mean(axis=-1)
+    x_mean, y_mean = x_blocks.mean(axis=-1), y_blocks.mean(axis=-1)
+    gram = x @ x.transpose(0, 2, 1) / draws - x_mean[:, :, None] * x_mean[:, None]
+    cross = x @ y.transpose(0, 2, 1) / draws - x_mean[:, :, None] * y_mean[:, None]
+    slope = np.linalg.solve(gram + 1e-12 * np.eye(5), cross)  # (G, 5, 4·C/G)
+    controlled = y_blocks - slope.transpose(0, 2, 1) @ (x_blocks - known)
+    by_function = controlled.reshape(groups, count, size, BLOCKS).transpose(1, 3, 0, 2)
+    return np.asarray(by_function.reshape(count, BLOCKS, groups * size))
 
 
 def _assemble(means: Array, population: Population, reference: _Reference) -> StdAndResidual:

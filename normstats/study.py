@@ -16,7 +16,7 @@ from normstats.findings import findings, method_averages
 from normstats.methods import DEFAULT_METHODS, Method, parse_methods
 from normstats.moments import Moments
 from normstats.population import WEIGHTINGS, Weighting
-from normstats.resampling import Resamples
+from normstats.resampling import DRAWS, Resamples
 from normstats.tables import Tables, compute_tables
 
 
@@ -119,7 +119,7 @@ def analyze(
     *,
     weights: Weighting = "gamma",
     seed: int = 0,
-    draws: int = 1024,
+    draws: int = DRAWS,
     progress: Callable[[int], None] | None = None,
 ) -> Study:
     """Split the error of each method's statistics in each layer into bias² and variance.

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from normstats.closed_forms import Groups
 from normstats.crossover import crossover
 from normstats.decomposition import TERMS, Decomposition, decompose
 from normstats.errors import MethodError
@@ -117,22 +118,18 @@ class _LayerTables:
     ) -> _LayerTables:
         population = Population.of(layer)
         weights = channel_weights(population, layer.gamma, weighting)
+        values = _Values(layer, population, weights, resamples)
         rows: list[dict[str, Any]] = []
         problems: dict[str, str] = {}
-        done: dict[tuple[int | None, int], dict[str, float]] = {}
         for method in methods:
             try:
                 groups = method.groups_in(layer.channels)
-                cell = (method.batch, groups)
-                if _is_undefined(layer, method, groups):
-                    problems[str(method)] = "has no value in {}: one position has no variance"
-                    done[cell] = {}
-                elif cell not in done:  # bn@1, in and gn:C are the same
-                    sampling = _sampling(population, layer, method, resamples)
-                    done[cell] = _layer_values(decompose(population, sampling), weights)
+                found = values.of(method.batch, groups)
             except MethodError as error:
                 problems[str(method)] = f"is left out of {{}}: {error.message}"
                 continue
+            if not found:
+                problems[str(method)] = "has no value in {}: one position has no variance"
             rows.append(
                 {
                     "layer": name,
@@ -141,23 +138,48 @@ class _LayerTables:
                     "batch": method.batch,
                     "groups": groups,
                     "weights": weighting,
-                    **done[cell],
+                    **found,
                 }
             )
         return cls(name, rows, _channel_rows(name, layer, population), problems)
 
 
-def _is_undefined(layer: LayerMoments, method: Method, groups: int) -> bool:
-    """Whether the method would take the variance of a single value, as ``in`` of a 1x1 map."""
-    return method.batch == 1 and groups == layer.channels and layer.positions == 1
+class _Values:
+    """A layer's values for any cell of the (images, channels) plane, each computed once."""
+
+    def __init__(
+        self, layer: LayerMoments, population: Population, weights: Array, resamples: Resamples
+    ) -> None:
+        self._layer, self._population, self._weights = layer, population, weights
+        self._resamples = resamples
+        self._pooled: dict[int, Groups] = {}  # one serves every batch size
+        self._known: dict[tuple[int | None, int], dict[str, float]] = {}  # bn@1, in and gn:C agree
+
+    def of(self, batch: int | None, groups: int) -> dict[str, float]:
+        """Averages and quantiles over channels; empty where the statistics are undefined.
+
+        Raises:
+            MethodError: a constant is asked for and the layer stores none.
+        """
+        cell = (batch, groups)
+        if cell not in self._known:
+            self._known[cell] = self._compute(batch, groups)
+        return self._known[cell]
+
+    def _compute(self, batch: int | None, groups: int) -> dict[str, float]:
+        if batch is None:
+            sampling = _stored(self._layer)
+        elif batch == 1 and groups == self._layer.channels and self._layer.positions == 1:
+            return {}  # the variance of a single value
+        else:
+            if groups not in self._pooled:
+                self._pooled[groups] = Groups.of(self._population, groups)
+            sampling = sample(self._pooled[groups], batch, self._resamples)
+        return _layer_values(decompose(self._population, sampling), self._weights)
 
 
-def _sampling(
-    population: Population, layer: LayerMoments, method: Method, resamples: Resamples
-) -> Sampling:
-    """The distribution of the method's statistics in this layer, if the layer can have it."""
-    if method.batch is not None:
-        return sample(population, method, resamples)
+def _stored(layer: LayerMoments) -> Sampling:
+    """The statistics stored in the layer, if it has any."""
     if layer.running_mean is None or layer.running_variance is None:
         raise MethodError("no statistics are stored", "Only layers like BatchNorm store them.")
     values = layer.images * layer.positions

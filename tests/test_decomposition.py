@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from helpers.enumeration import enumerate_batches, make_pixels, moments_of
+from helpers.enumeration import enumerate_batches, make_pixels, moments_of, sample_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normstats.decomposition import TERMS, Decomposition, decompose
-from normstats.estimators import sample
 from normstats.methods import Method
 from normstats.moments import LayerMoments
 from normstats.population import Population, channel_weights
@@ -17,7 +16,7 @@ from normstats.resampling import Resamples
 def decomposed(layer: LayerMoments, method: str, draws: int = 1024) -> Decomposition:
     population = Population.of(layer)
     resamples = Resamples(layer.images, draws=draws)
-    return decompose(population, sample(population, Method.parse(method), resamples))
+    return decompose(population, sample_of(population, method, resamples))
 
 
 @pytest.mark.parametrize("images", [2, 5, 30])

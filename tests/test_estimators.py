@@ -2,11 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers.enumeration import enumerate_batches, make_pixels, moments_of
+from helpers.enumeration import enumerate_batches, make_pixels, moments_of, sample_of
 
 from normstats.errors import MethodError
-from normstats.estimators import constant, sample, stored_variance
-from normstats.methods import Method
+from normstats.estimators import constant, stored_variance
 from normstats.population import Population
 from normstats.resampling import BLOCKS, Resamples
 
@@ -17,7 +16,7 @@ EPSILON = 1e-3
 def test_single_images_are_exact(method: str, groups: int) -> None:
     pixels = make_pixels(images=7)
     population = Population.of(moments_of(pixels, epsilon=EPSILON))
-    found = sample(population, Method.parse(method), Resamples(7))
+    found = sample_of(population, method, Resamples(7))
     truth = enumerate_batches(pixels, 1, groups, EPSILON)
     assert found.std_replicates is None
     for name in ("expected_std", "variance_of_std", "residual"):
@@ -34,7 +33,7 @@ def test_batches_agree_with_enumeration_within_their_own_error(
     pixels = make_pixels(images=5, size=2)
     population = Population.of(moments_of(pixels, epsilon=EPSILON))
     truth = enumerate_batches(pixels, batch, groups, EPSILON)
-    found = sample(population, Method.parse(method), Resamples(5, draws=4096))
+    found = sample_of(population, method, Resamples(5, draws=4096))
     assert found.std_replicates is not None
     for name in ("expected_std", "variance_of_std", "residual"):
         replicates = getattr(found.std_replicates, name)
@@ -49,7 +48,7 @@ def test_batches_agree_with_enumeration_within_their_own_error(
 def test_the_stated_error_is_the_scatter_over_seeds() -> None:
     pixels = make_pixels(images=12, channels=3)
     population = Population.of(moments_of(pixels, epsilon=EPSILON))
-    runs = [sample(population, Method.parse("bn@4"), Resamples(12, seed=s)) for s in range(60)]
+    runs = [sample_of(population, "bn@4", Resamples(12, seed=s)) for s in range(60)]
     scatter = np.std([run.std.residual for run in runs], axis=0, ddof=1)
     stated = np.mean(
         [np.sqrt((BLOCKS - 1) * run.std_replicates.residual.var(axis=0)) for run in runs], axis=0
@@ -60,7 +59,7 @@ def test_the_stated_error_is_the_scatter_over_seeds() -> None:
 def test_control_variates_leave_less_than_half_of_the_noise() -> None:
     pixels = make_pixels(images=40, channels=4, seed=3)
     population = Population.of(moments_of(pixels, epsilon=EPSILON))
-    runs = [sample(population, Method.parse("bn@16"), Resamples(40, seed=s)) for s in range(20)]
+    runs = [sample_of(population, "bn@16", Resamples(40, seed=s)) for s in range(20)]
     controlled = np.std([run.std.variance_of_std for run in runs], axis=0)
     plain = []
     for seed in range(20):
@@ -74,7 +73,7 @@ def test_control_variates_leave_less_than_half_of_the_noise() -> None:
 def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not() -> None:
     population = Population.of(moments_of(make_pixels(images=9)))
     first, again, other = (
-        sample(population, Method.parse("bn@4"), Resamples(9, seed=seed)) for seed in (1, 1, 2)
+        sample_of(population, "bn@4", Resamples(9, seed=seed)) for seed in (1, 1, 2)
     )
     assert first.std.residual.tobytes() == again.std.residual.tobytes()
     assert first.std.residual.tobytes() != other.std.residual.tobytes()
@@ -83,7 +82,7 @@ def test_equal_seeds_give_equal_bytes_and_other_seeds_do_not() -> None:
 def test_two_identical_images_leave_nothing_to_estimate() -> None:
     pixels = np.repeat(make_pixels(images=1), 2, axis=0)
     population = Population.of(moments_of(pixels))
-    found = sample(population, Method.parse("bn@4"), Resamples(2))
+    found = sample_of(population, "bn@4", Resamples(2))
     np.testing.assert_allclose(found.std.variance_of_std, 0, atol=1e-20)
     np.testing.assert_allclose(found.std.residual, 0, atol=1e-12)
 
@@ -104,4 +103,4 @@ def test_stored_statistics_of_exactly_these_images_have_no_error() -> None:
 def test_a_grouping_the_layer_cannot_have_is_refused() -> None:
     population = Population.of(moments_of(make_pixels()))
     with pytest.raises(MethodError, match="4 groups do not divide"):
-        sample(population, Method.parse("gn:4"), Resamples(4))
+        sample_of(population, "gn:4", Resamples(4))

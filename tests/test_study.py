@@ -6,13 +6,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.enumeration import make_pixels, moments_of
+from helpers.enumeration import make_pixels, moments_of, sample_of
 
 import normstats as ns
 from normstats.decomposition import TERMS, decompose
 from normstats.errors import MethodError, RunFolderError, SettingError
-from normstats.estimators import sample
-from normstats.methods import Method
 from normstats.moments import LayerMoments, Moments
 from normstats.population import Population
 from normstats.resampling import Resamples
@@ -51,7 +49,7 @@ def test_errors_have_a_row_per_layer_and_method(study: ns.Study) -> None:
 
 def test_a_layers_value_is_the_weighted_mean_of_its_channels(moments: Moments) -> None:
     population = Population.of(moments["a"])
-    terms = decompose(population, sample(population, Method.parse("ln"), Resamples(20)))
+    terms = decompose(population, sample_of(population, "ln", Resamples(20)))
     for weights, expected in (
         ("gamma", np.average(terms.error, weights=np.array([1.0, 4.0, 0.25, 1.0]))),
         ("uniform", terms.error.mean()),

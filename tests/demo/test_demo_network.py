@@ -177,6 +177,7 @@ def test_impossible_options_end_before_training(arguments, message, tmp_path, mo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # 45 s on two free cores, far more on contended ones
 def test_training_from_nothing_reads_held_out_digits(digits, tmp_path, capsys):
     images, labels = digits
     _, held_out = split(labels)

@@ -8,7 +8,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from normstats.closed_forms import Groups
+from normstats.estimators import Sampling, sample
+from normstats.methods import Method
 from normstats.moments import LayerMoments
+from normstats.population import Population
+from normstats.resampling import Resamples
 
 Array = NDArray[np.float64]
 
@@ -81,3 +86,11 @@ def enumerate_batches(pixels: Array, batch: int, groups: int, epsilon: float) ->
         residual=1 - np.array(correlation) ** 2,
         output_mse=((output - target) ** 2).mean(axis=(0, 1, 3, 4)),
     )
+
+
+def sample_of(population: Population, method: str, resamples: Resamples) -> Sampling:
+    """The sampling distribution of a method that is written as on the command line."""
+    parsed = Method.parse(method)
+    assert parsed.batch is not None
+    groups = Groups.of(population, parsed.groups_in(population.channels))
+    return sample(groups, parsed.batch, resamples)

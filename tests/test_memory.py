@@ -1,0 +1,33 @@
+"""Peak memory of a capture grows by the moments, and by nothing else."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Each batch makes 64 MB of maps; its moments are 2 kB.
+SCRIPT = """
+import resource, sys
+import torch
+from torch import nn
+import normstats as ns
+
+torch.set_num_threads(1)
+model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.BatchNorm2d(16), nn.ReLU())
+batches = (torch.randn(16, 3, 128, 128) for _ in range(int(sys.argv[1])))
+moments = ns.capture(model, batches)
+assert moments.images == 16 * int(sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak_megabytes(batches: int) -> int:
+    command = [sys.executable, "-c", SCRIPT, str(batches)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(done.stdout)
+
+
+@pytest.mark.slow
+def test_peak_memory_does_not_grow_with_the_images() -> None:
+    few, many = peak_megabytes(6), peak_megabytes(60)
+    assert many <= 1.05 * few
