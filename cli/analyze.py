@@ -2,102 +2,174 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from normstats.methods import DEFAULT_METHODS, parse_methods
 from normstats.printable import first_few
 from normstats_cli import options
 from normstats_cli.console import note, progress
 from normstats_cli.runs import choose_folder, finish
 
 if TYPE_CHECKING:
-    from normstats.inputs import ImageFolder
+    from normstats.inputs import Images, LoadedModel
 
-from normstats.methods import DEFAULT_METHODS, parse_methods
+_IMAGES = "The images"
+_ANALYSIS = "The analysis"
 
 
 def analyze(
     checkpoint: options.Checkpoint,
     images: Annotated[
-        Path,
+        str,
         typer.Option(
-            show_default=False, help="A folder of images, in subfolders by class or flat."
+            metavar="PATH",
+            show_default=False,
+            rich_help_panel=_IMAGES,
+            help="A folder (by class or flat), a .tar, an .npy, .npz or .safetensors array, "
+            "cifar10:FOLDER and other torchvision datasets, or hf:NAME[:SPLIT].",
         ),
     ],
     arch: options.Arch = None,
-    out: options.Out = None,
-    methods: Annotated[
-        str,
-        typer.Option(help="bn@B, in, ln, gn:G, gn:Nch, bgn@B:G and running, with commas between."),
-    ] = DEFAULT_METHODS,
-    layers: options.Layers = None,
+    dtype: options.Dtype = options.Dtypes.float32,
     limit: Annotated[
-        int | None, typer.Option(metavar="N", help="A random sample of N of the images.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_IMAGES,
+            help="A random sample of N, with every class in its share.",
+        ),
     ] = None,
-    batch_size: Annotated[
-        int, typer.Option(metavar="N", help="Images a forward pass; changes no result.")
-    ] = 64,
-    workers: Annotated[
-        int, typer.Option(metavar="N", help="Processes that decode images; change no result.")
-    ] = 2,
-    device: Annotated[
-        str, typer.Option(metavar="D", help="auto, cpu, cuda, cuda:1 or mps.")
-    ] = "auto",
-    weights: options.WeightsOption = options.Weights.gamma,
-    seed: Annotated[int, typer.Option(metavar="S", help="Of the sample and the resampling.")] = 0,
     resize: Annotated[
-        int | None, typer.Option(metavar="N", help="Scale the shorter side to N pixels.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_IMAGES,
+            help="Scale the shorter side to N pixels; 0: as it is. The zoo's own by default.",
+        ),
     ] = None,
     crop: Annotated[
-        int | None, typer.Option(metavar="N", help="Then cut out the middle N x N pixels.")
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_IMAGES,
+            help="Then cut out the middle N x N pixels; 0: all. The zoo's own by default.",
+        ),
     ] = None,
     mean: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Subtracted; ImageNet's by default.")
+        str | None,
+        typer.Option(
+            metavar="R,G,B", rich_help_panel=_IMAGES, help="Subtracted; the zoo's or ImageNet's."
+        ),
     ] = None,
     std: Annotated[
-        str | None, typer.Option(metavar="R,G,B", help="Divided by; ImageNet's by default.")
+        str | None,
+        typer.Option(
+            metavar="R,G,B", rich_help_panel=_IMAGES, help="Divided by; the zoo's or ImageNet's."
+        ),
     ] = None,
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            metavar="nchw|nhwc",
+            rich_help_panel=_IMAGES,
+            help="Of an array whose shape does not tell.",
+        ),
+    ] = None,
+    allow_bad: Annotated[
+        bool,
+        typer.Option(
+            "--allow-bad",
+            rich_help_panel=_IMAGES,
+            help="Go on where more than 5 % of the images cannot be read.",
+        ),
+    ] = False,
+    batch_size: Annotated[
+        int,
+        typer.Option(
+            metavar="N", rich_help_panel=_IMAGES, help="Images a forward pass; changes no result."
+        ),
+    ] = 64,
+    workers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            rich_help_panel=_IMAGES,
+            help="Processes that decode images; changes no result.",
+        ),
+    ] = 2,
+    methods: Annotated[
+        str,
+        typer.Option(
+            rich_help_panel=_ANALYSIS,
+            show_default="BatchNorm of 1 to 64 images and one of each other kind",
+            help="bn@B, in, ln, gn:G, gn:Nch, bgn@B:G and running, with commas between.",
+        ),
+    ] = DEFAULT_METHODS,
+    layers: options.Layers = None,
+    weights: Annotated[
+        options.Weights,
+        typer.Option(
+            rich_help_panel=_ANALYSIS,
+            help="Weigh a channel by its learned scale squared, or all channels alike.",
+        ),
+    ] = options.Weights.gamma,
+    seed: Annotated[
+        int,
+        typer.Option(
+            metavar="S", rich_help_panel=_ANALYSIS, help="Of the sample and the resampling."
+        ),
+    ] = 0,
     channel_dim: options.ChannelDim = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            metavar="D", rich_help_panel=_ANALYSIS, help="auto, cpu, cuda, cuda:1 or mps."
+        ),
+    ] = "auto",
+    out: options.Out = None,
+    force: options.Force = False,
     json: options.Json = False,
     quiet: options.Quiet = False,
-    force: options.Force = False,
 ) -> None:
     """Measure how far each method's statistics are from the ideal ones, layer by layer.
 
     Examples:
 
-      normstats analyze resnet50.pth --arch resnet50 --images photos --resize 256 --crop 224
+      normstats analyze resnet50.pth --images photos
+
+      normstats analyze resnet50 --images photos --limit 2000
 
       normstats analyze net.safetensors --arch models.py:net --images photos --methods bn@4,gn:32,ln
     """
     chosen = parse_methods(methods)
     options.at_least(1, batch_size, "--batch-size")
     options.at_least(0, workers, "--workers")
-    folder = choose_folder(out, Path(checkpoint).stem, force=force)
+    means, stds = options.numbers(mean, "--mean"), options.numbers(std, "--std")
+    folder = choose_folder(out, checkpoint, force=force)
 
     from normstats.capturing import capture, resolve_device
-    from normstats.inputs import Preprocessing, input_channels, load, open_images
+    from normstats.inputs import input_channels, load, open_images
 
-    usual = Preprocessing()
-    preprocessing = Preprocessing(
-        resize=resize,
-        crop=crop,
-        mean=options.numbers(mean, "--mean") or usual.mean,
-        std=options.numbers(std, "--std") or usual.std,
-    )
     target = resolve_device(device)
-    loaded = load(checkpoint, arch)
+    loaded = load(checkpoint, arch, dtype=dtype.value)
+    for text in loaded.notes:
+        note(text, quiet=quiet)
     pictures = open_images(
         images,
-        preprocessing=preprocessing,
+        preprocessing=loaded.preprocessing,
+        resize=resize,
+        crop=crop,
+        mean=means,
+        std=stds,
         limit=limit,
         seed=seed,
         input_channels=input_channels(loaded.model),
+        layout=layout,
+        allow_bad=allow_bad,
     )
-    for text in loaded.notes:
+    for text in pictures.notes:
         note(text, quiet=quiet)
     with progress("Capturing", len(pictures), quiet=quiet) as tell:
         moments = capture(
@@ -110,20 +182,12 @@ def analyze(
             progress=tell,
         )
     if pictures.skipped:
-        note(_skipped(pictures), quiet=quiet)
-    source = {
-        "checkpoint": {"path": str(checkpoint), "sha256": loaded.sha256, "arch": loaded.arch},
-        "images_from": {
-            "path": str(images),
-            "sha256": pictures.fingerprint,
-            "skipped": dict(pictures.skipped),
-            "preprocessing": asdict(pictures.preprocessing),
-        },
-        "device": str(target),
-    }
+        skipped = first_few((f"{name} ({reason})" for name, reason in pictures.skipped), 3)
+        count = f"{len(pictures.skipped)} of {len(pictures)} images could not be read"
+        note(f"{count}; skipped: {skipped}.", quiet=quiet)
     finish(
         moments,
-        source,
+        _source(checkpoint, loaded, images, pictures, str(target), dtype.value),
         methods=chosen,
         weights=weights.value,
         seed=seed,
@@ -134,7 +198,23 @@ def analyze(
     )
 
 
-def _skipped(images: ImageFolder) -> str:
-    """The images that could not be read: how many, and the first few with the reason."""
-    names = first_few((f"{name} ({reason})" for name, reason in images.skipped), 3)
-    return f"{len(images.skipped)} of {len(images)} images could not be read; skipped: {names}."
+def _source(
+    checkpoint: str, loaded: LoadedModel, images: str, pictures: Images, device: str, dtype: str
+) -> dict[str, Any]:
+    """Where the moments come from: all that is needed to make them again."""
+    return {
+        "checkpoint": {
+            "path": checkpoint,
+            "description": loaded.description,
+            "arch": loaded.arch,
+            "sha256": loaded.sha256,
+            "dtype": dtype,
+        },
+        "images_from": {
+            "path": images,
+            "sha256": pictures.fingerprint,
+            "skipped": dict(pictures.skipped),
+            "input": str(pictures.preprocessing),
+        },
+        "device": device,
+    }

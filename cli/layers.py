@@ -15,18 +15,27 @@ def layers(
     arch: options.Arch = None,
     layers: options.Layers = None,
     size: Annotated[
-        int, typer.Option(metavar="N", help="Height and width of the trial input.")
-    ] = 224,
+        int | None,
+        typer.Option(
+            metavar="N",
+            rich_help_panel="The network",
+            show_default="what the network says, or the first usual size that it takes",
+            help="Height and width of the trial input.",
+        ),
+    ] = None,
     channel_dim: options.ChannelDim = None,
     quiet: options.Quiet = False,
 ) -> None:
     """List every normalization layer: type, input shape, and whether it would be captured.
 
-    Example:
+    Examples:
 
-      normstats layers resnet50.pth --arch resnet50
+      normstats layers resnet50.pth
+
+      normstats layers net.safetensors --arch models.py:net --size 64
     """
-    options.at_least(1, size, "--size")
+    if size is not None:
+        options.at_least(1, size, "--size")
 
     from normstats.capturing import describe_layers, example_input
     from normstats.inputs import load

@@ -18,34 +18,72 @@ class Weights(str, Enum):
     uniform = "uniform"
 
 
+class Dtypes(str, Enum):
+    """The precision of the network's weights."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
 Checkpoint = Annotated[
-    Path, typer.Argument(show_default=False, help="A PyTorch or safetensors file of weights.")
+    str,
+    typer.Argument(
+        metavar="CHECKPOINT",
+        show_default=False,
+        help="A file of weights, a folder of shards, or a zoo's own: resnet50, "
+        "torchvision:NAME[:WEIGHTS], timm:NAME, timm:hf-hub:USER/NAME.",
+    ),
 ]
 Arch = Annotated[
     str | None,
     typer.Option(
         metavar="SPEC",
-        help="resnet50, torchvision:NAME, timm:NAME, file.py:function or package.module:function.",
+        rich_help_panel="The network",
+        help="resnet50, torchvision:NAME, timm:NAME, file.py:function or package.module:function; "
+        "left out, it is recognised by the weights.",
     ),
 ]
-Out = Annotated[
-    Path | None,
-    typer.Option(metavar="RUN", help="The run folder to write; by default a new one in runs/."),
+Dtype = Annotated[
+    Dtypes,
+    typer.Option(rich_help_panel="The network", help="Precision of the weights and activations."),
 ]
-Force = Annotated[bool, typer.Option(help="Replace the run in the --out folder.")]
 Layers = Annotated[
-    str | None, typer.Option(metavar="GLOB", help="Only these layers, e.g. 'layer3.*,bn1'.")
+    str | None,
+    typer.Option(
+        metavar="GLOB",
+        rich_help_panel="The network",
+        help="Only these layers, e.g. 'layer3.*,bn1'.",
+    ),
 ]
 ChannelDim = Annotated[
     int | None,
-    typer.Option(metavar="AXIS", help="The channel axis where a layer does not say it."),
+    typer.Option(
+        metavar="AXIS",
+        rich_help_panel="The network",
+        help="The channel axis where a layer does not say it, e.g. -1 for tokens.",
+    ),
 ]
-WeightsOption = Annotated[
-    Weights,
-    typer.Option(help="Weigh a channel by its learned scale squared, or all channels alike."),
+_RESULT = "The result"
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="RUN",
+        rich_help_panel=_RESULT,
+        help="The run folder to write; by default a new one in runs/.",
+    ),
 ]
-Quiet = Annotated[bool, typer.Option(help="No progress and no notes on stderr.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of tables.")]
+Force = Annotated[
+    bool,
+    typer.Option("--force", rich_help_panel=_RESULT, help="Replace the run in the --out folder."),
+]
+Json = Annotated[
+    bool, typer.Option("--json", rich_help_panel=_RESULT, help="Print JSON instead of tables.")
+]
+Quiet = Annotated[
+    bool,
+    typer.Option("--quiet", rich_help_panel=_RESULT, help="No progress and no notes on stderr."),
+]
 
 
 def numbers(text: str | None, option: str) -> tuple[float, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 _RUNS = Path("runs")
 
 
-def choose_folder(out: Path | None, name: str, *, force: bool) -> Path:
-    """The folder to write: as asked, or a fresh one in ``runs``.
+def choose_folder(out: Path | None, source: str, *, force: bool) -> Path:
+    """The folder to write: as asked, or a fresh one in ``runs``, named after its source.
 
     Raises:
         RunFolderError: the folder asked for must not be written to.
@@ -30,6 +31,7 @@ def choose_folder(out: Path | None, name: str, *, force: bool) -> Path:
     from normstats import run_folder
 
     if out is None:
+        name = re.sub(r"[^\w.+-]+", "-", Path(source).stem) or "run"
         names = (name if number == 1 else f"{name}-{number}" for number in count(1))
         return next(_RUNS / free for free in names if not (_RUNS / free).exists())
     run_folder.check(out, force=force)

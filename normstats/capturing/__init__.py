@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from normstats.capturing.description import LayerDescription, describe_layers, example_input
+from normstats.capturing.calling import is_detector
+from normstats.capturing.description import LayerDescription, describe_layers
 from normstats.capturing.devices import resolve_device
+from normstats.capturing.example import example_input
 from normstats.capturing.kernels import spatial_moments
 from normstats.capturing.run import capture
 
@@ -12,6 +14,7 @@ __all__ = [
     "capture",
     "describe_layers",
     "example_input",
+    "is_detector",
     "resolve_device",
     "spatial_moments",
 ]

@@ -18,19 +18,28 @@ from normstats.errors import LayerError
 # By the class that defines `forward`, as subclasses may change how it reads its input. Names, so
 # that neither torchvision nor timm has to be imported.
 _CHANNELS_FIRST = {
-    "torchvision.models.convnext.LayerNorm2d",
     "timm.layers.norm.LayerNorm2d",
     "timm.layers.norm.LayerNorm2dFp32",
     "timm.layers.norm.LayerNormExp2d",
+    "timm.layers.norm.RmsNorm2d",
+    "timm.layers.norm.RmsNorm2dFp32",
     "timm.layers.norm_act.LayerNormAct2d",
     "timm.layers.norm_act.LayerNormAct2dFp32",
+    "timm.layers.norm_act.RmsNormAct2d",
+    "timm.layers.norm_act.RmsNormAct2dFp32",
+    "torchvision.models.convnext.LayerNorm2d",
 }
 _LAST_AXES = {
     "torch.nn.modules.normalization.LayerNorm",
+    "torch.nn.modules.normalization.RMSNorm",
     "timm.layers.norm.LayerNorm",
     "timm.layers.norm.LayerNormFp32",
+    "timm.layers.norm.RmsNorm",
+    "timm.layers.norm.RmsNormFp32",
     "timm.layers.norm_act.LayerNormAct",
     "timm.layers.norm_act.LayerNormActFp32",
+    "timm.layers.norm_act.RmsNormAct",
+    "timm.layers.norm_act.RmsNormActFp32",
 }
 
 
@@ -58,8 +67,8 @@ def why_left_out(
         return f"its input of shape {tuple(shape)} has no channel axis"
     if shape[0] != images:
         return (
-            f"its input holds {shape[0]:,} rows for {images:,} images, so that its values cannot "
-            "be told apart by image"
+            f"its input holds {shape[0]:,} rows for {images:,} images, as where windows, tokens or "
+            "frames are taken as images, so that its values cannot be told apart by image"
         )
     entries = len(getattr(layer.module, "normalized_shape", "C"))
     tokens = len(shape) == 3 and entries == 1 and is_layer_norm_alike(layer.module)
@@ -88,8 +97,9 @@ def channel_axis(layer: Layer, shape: Sequence[int], channel_dim: int | None = N
         return 1
     if channel_dim is not None:
         return _given_axis(layer, shape, channel_dim)
-    if isinstance(module, nn.LayerNorm) and len(module.normalized_shape) > 1:
-        if len(shape) > 3 and len(module.normalized_shape) == len(shape) - 1:
+    axes = len(getattr(module, "normalized_shape", "C"))
+    if axes > 1:
+        if len(shape) > 3 and axes == len(shape) - 1:
             return 1  # LayerNorm over (C, H, W)
         _ambiguous(layer, shape)
     last = len(shape) - 1

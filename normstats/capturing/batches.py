@@ -9,21 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from normstats.capturing.calling import Images
 from normstats.errors import CaptureError
 
 Labels = NDArray[np.int64]
 
 _EXPECTED = (
     "Give an iterable of tensors (N, C, H, W), or of pairs (images, labels), such as a "
-    "torch.utils.data.DataLoader."
+    "torch.utils.data.DataLoader. In a pair the images may also be a list of tensors (C, H, W)."
 )
 
 
 def read_batches(
     images: Iterable[Any], classes: Sequence[str] = ()
-) -> Iterator[tuple[Tensor, Labels | None]]:
+) -> Iterator[tuple[Images, Labels | None]]:
     """The images of each batch, and their class indices ``(N,)`` where the batch has them.
 
+    In a pair the images may be a tensor ``(N, C, H, W)`` or, as detection data sets give them, a
+    list or tuple of tensors ``(C, H, W)``.
     What stands second in a pair counts as labels only where it is one whole number per image;
     masks and regression targets are passed over.
 
@@ -39,9 +42,9 @@ def read_batches(
         )
     for index, batch in enumerate(images):
         pair = batch if isinstance(batch, (list, tuple)) else (batch,)
-        if not 1 <= len(pair) <= 2 or not isinstance(pair[0], Tensor):
+        if not 1 <= len(pair) <= 2 or not _are_images(pair[0]):
             raise CaptureError(f"Batch {index} is {_words(batch)}, not a tensor.", _EXPECTED)
-        pictures = pair[0]
+        pictures = pair[0] if isinstance(pair[0], Tensor) else list(pair[0])
         _check(pictures, index)
         labels = _class_indices(pair[1], len(pictures)) if len(pair) == 2 else None
         if classes and labels is not None:
@@ -49,16 +52,28 @@ def read_batches(
         yield pictures, labels
 
 
-def _check(pictures: Tensor, index: int) -> None:
-    if pictures.ndim < 2 or len(pictures) == 0:
-        raise CaptureError(
-            f"Batch {index} holds no images: its shape is {tuple(pictures.shape)}.", _EXPECTED
-        )
-    if not pictures.is_floating_point():
-        raise CaptureError(
-            f"The images of batch {index} are of type {pictures.dtype}, not floating-point.",
-            "Divide them by 255 and apply the network's own mean and standard deviation.",
-        )
+def _are_images(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return True
+    return isinstance(value, (list, tuple)) and all(
+        isinstance(image, Tensor) and image.ndim == 3 for image in value
+    )
+
+
+def _check(pictures: Images, index: int) -> None:
+    tensors = [pictures] if isinstance(pictures, Tensor) else pictures
+    if not tensors:
+        raise CaptureError(f"Batch {index} holds no images: its list is empty.", _EXPECTED)
+    for tensor in tensors:
+        if tensor.ndim < 2 or len(tensor) == 0:
+            raise CaptureError(
+                f"Batch {index} holds no images: its shape is {tuple(tensor.shape)}.", _EXPECTED
+            )
+        if not tensor.is_floating_point():
+            raise CaptureError(
+                f"The images of batch {index} are of type {tensor.dtype}, not floating-point.",
+                "Divide them by 255 and apply the network's own mean and standard deviation.",
+            )
 
 
 def _check_labels(labels: Labels, classes: Sequence[str], index: int) -> None:

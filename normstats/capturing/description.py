@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from normstats.capturing.axes import channel_axis, only_tensor, positions, why_left_out
 from normstats.capturing.devices import model_device, model_dtype
-from normstats.capturing.functional import functional_norms
+from normstats.capturing.functional import FunctionalNorm, functional_norms
 from normstats.capturing.hooks import forward, observed
-from normstats.capturing.layers import CONVOLUTIONS, NEVER_RAN, Layer, find_layers, select_layers
+from normstats.capturing.layers import NEVER_RAN, Layer, find_layers, select_layers
 from normstats.capturing.wrappers import eager_module
-from normstats.errors import CaptureError, LayerError
+from normstats.errors import LayerError
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,8 @@ def describe_layers(
 
     Args:
         model: the network, where it is.
-        example: a batch as ``capture`` would see it ``(N, C, H, W)``; values do not matter.
+        example: a batch as ``capture`` would see it ``(N, C, H, W)``, from ``example_input`` or
+            of its own images; values do not matter.
         layers: patterns of names to keep.
         channel_dim: the channels' axis where a layer's class does not settle it.
 
@@ -80,7 +80,7 @@ def describe_layers(
     with functional_norms(model, every) as functional, observed(model, found, read):
         forward(model, images)
     rows |= {
-        layer.name: _row(layer, layer.name, reason=layer.reason or NEVER_RAN, channels=layer.width)
+        layer.name: _silent_row(layer, functional.get(layer.name))
         for layer in found
         if layer.name not in rows
     }
@@ -88,28 +88,9 @@ def describe_layers(
         rows |= {
             name: LayerDescription(name, norm.function, norm.input_shape, reason=norm.reason)
             for name, norm in functional.items()
+            if name not in rows
         }
     return list(rows.values())
-
-
-def example_input(model: nn.Module, size: int = 224, *, images: int = 2) -> Tensor:
-    """A batch of noise that the network should accept, always the same.
-
-    Its channels and number of axes follow the network's first convolution; ``size`` is the length
-    of each spatial axis. Two images, so that an axis of images is told from an axis of size one.
-
-    Raises:
-        CaptureError: the network has no convolution to tell its input.
-    """
-    first = next((m for m in eager_module(model).modules() if isinstance(m, CONVOLUTIONS)), None)
-    if first is None:
-        raise CaptureError(
-            "The network has no convolution, so the shape of its input is not known.",
-            "Give a batch of its own images instead.",
-        )
-    shape = (images, first.in_channels, *[size] * len(first.kernel_size))
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return noise.to(model_device(model), model_dtype(model))
 
 
 def _describe(
@@ -131,6 +112,17 @@ def _describe(
         channels=shape[axis],
         spatial=positions(shape, axis),
         captured=True,
+    )
+
+
+def _silent_row(layer: Layer, function: FunctionalNorm | None) -> LayerDescription:
+    """A layer whose hook did not run; perhaps a function did its work."""
+    return _row(
+        layer,
+        layer.name,
+        input_shape=function.input_shape if function else None,
+        reason=layer.reason or (function.reason if function else NEVER_RAN),
+        channels=layer.width,
     )
 
 

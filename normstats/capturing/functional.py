@@ -1,10 +1,15 @@
-"""Normalization done by functions, which hooks cannot see: found by tracing one forward pass."""
+"""Normalization done by functions, which hooks cannot see: found by tracing one forward pass.
+
+So is a layer found whose ``forward`` is called directly, or whose weights are given to a function,
+past its hooks.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from torch import Tensor, nn
@@ -38,18 +43,26 @@ class FunctionalNorm:
         function: e.g. ``"F.batch_norm"``.
         input_shape: of what was normalized.
         of_weights: whether that is the module's own weight (weight standardization).
+        layer: the normalization layer whose scale, shift or statistics it was called with; empty
+            where they are of none.
     """
 
     name: str
     function: str
     input_shape: tuple[int, ...]
     of_weights: bool
+    layer: str = ""
 
     @property
     def reason(self) -> str:
         """Why it is not captured."""
         if self.of_weights:
             return "weight standardization: it normalizes the layer's weights, not activations"
+        if self.layer:
+            return (
+                f"{self.function} is called with its weights, but the module itself is not called "
+                "(its forward is, or the function), so that no hook runs"
+            )
         return f"{self.function} is called as a function, not as a module, so no hook can see it"
 
 
@@ -59,13 +72,22 @@ def functional_norms(
 ) -> Iterator[Mapping[str, FunctionalNorm]]:
     """The functional norms called inside the block, by name; it fills as the model runs.
 
-    Calls from inside the normalization layers among ``layers`` are theirs, and not listed.
+    Calls from inside the normalization layers among ``layers`` are theirs, and not listed. Calls
+    with the weights of such a layer from elsewhere stand under the layer's name.
     """
     names: dict[nn.Module, str] = {}
     for name, module in walk(model):
         names.setdefault(module, name)
     running: list[nn.Module] = []
     known = {layer.module for layer in layers if not layer.reads_output}
+    owners = {
+        id(tensor): layer.name
+        for layer in layers
+        if layer.module in known
+        for tensor in chain(
+            layer.module.parameters(recurse=False), layer.module.buffers(recurse=False)
+        )
+    }
     found: dict[str, FunctionalNorm] = {}
 
     def called(function: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -77,8 +99,11 @@ def functional_norms(
         owner = running[-1] if running else model
         sizes = {weight.numel() for weight in owner.parameters(recurse=False)}
         name = f"{names[owner]}.{function}" if names[owner] else function
-        norm = FunctionalNorm(name, function, tuple(values.shape), values.numel() in sizes)
-        found.setdefault(name, norm)
+        of_weights = values.numel() in sizes
+        parts = (owners[id(part)] for part in (*args, *kwargs.values()) if id(part) in owners)
+        layer = "" if of_weights else next(parts, "")
+        norm = FunctionalNorm(name, function, tuple(values.shape), of_weights, layer)
+        found.setdefault(layer or name, norm)
 
     def leave(*_: Any) -> None:
         running.pop()

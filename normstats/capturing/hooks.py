@@ -8,9 +8,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.hooks import RemovableHandle
 
+from normstats.capturing.calling import Images, call, shapes_in_words
 from normstats.capturing.layers import Layer
 from normstats.capturing.wrappers import running_eagerly
 from normstats.errors import CaptureError, NormstatsError
@@ -48,39 +49,40 @@ def observed(model: nn.Module, layers: Sequence[Layer], read: Read) -> Iterator[
         return layer.module.register_forward_pre_hook(before, with_kwargs=True)
 
     with ExitStack() as stack:
-        stack.enter_context(_eval_mode(model))
+        stack.enter_context(eval_mode(model))
         for layer in layers:
             stack.enter_context(hook(layer))
         yield
 
 
-def forward(model: nn.Module, images: Tensor, *, amp: bool = False) -> None:
+def forward(model: nn.Module, images: Images, *, amp: bool = False) -> None:
     """One forward pass without gradients, in full precision unless ``amp``; no result is kept.
 
     Raises:
         CaptureError: the model failed on these images.
     """
+    device = images[0].device
     try:
         # Not inference_mode: tensors that a model caches in passing must stay usable in training.
         with (
             torch.no_grad(),
-            _precision(images.device, amp=amp),
+            _precision(device, amp=amp),
             running_eagerly(model),
         ):
-            model(images)
+            call(model, images)
     except NormstatsError:
         raise
     except torch.OutOfMemoryError as error:
         raise CaptureError(
-            f"There was not enough memory on {images.device} for a batch of {len(images)} images.",
+            f"There was not enough memory on {device} for a batch of {len(images)} images.",
             "Use a smaller batch: it changes no result (--batch-size).",
         ) from error
     except Exception as error:
         raise CaptureError(
-            f"The model failed on images of shape {tuple(images.shape)}: "
-            f"{type(error).__name__}: {error}",
-            "Check that it takes one tensor (N, C, H, W) with this number of channels and this "
-            "image size.",
+            f"The model failed on {shapes_in_words(images)}: {type(error).__name__}: {error}",
+            "Check that it takes images with this number of channels and of this size (--size for "
+            "a trial, --resize and --crop for images), and nothing else; if it takes more, wrap "
+            "it in a module whose forward takes one batch (N, C, H, W).",
         ) from error
 
 
@@ -92,7 +94,8 @@ def _precision(device: torch.device, *, amp: bool) -> AbstractContextManager[obj
 
 
 @contextmanager
-def _eval_mode(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Inside the block every module is in eval mode; afterwards each is in its own again."""
     # The attribute itself: an overridden train() may refuse, or merge weights on the way.
     modes = [(module, module.training) for module in model.modules()]
     try:

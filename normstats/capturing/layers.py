@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import is_parametrized
 
 from normstats.capturing.wrappers import walk
 from normstats.errors import CaptureError, LayerError
@@ -22,12 +23,17 @@ CONVOLUTIONS = nn.modules.conv._ConvNd
 DEFAULT_EPSILON = 1e-5  # for layers that name none, such as DETR's frozen BatchNorm
 
 NEVER_RAN = (
-    "it did not run in eval mode: an auxiliary head, a branch for training only, or a module that "
-    "the forward pass never calls"
+    "it did not run in eval mode: an auxiliary head, a branch for training only, a copy kept aside "
+    "(EMA), or a module whose parts are used without calling it"
 )
+_PER_REGION = "it runs on regions of interest, not on whole images"
 
-# RmsNorm, EvoNorm2dB0, FilterResponseNormTlu2d; not Normalize.
+# By name, so that torchvision need not be imported.
+_REGION_HEADS = "torchvision.models.detection.roi_heads.RoIHeads"
+
+# EvoNorm2dB0, FilterResponseNormTlu2d; not Normalize.
 _NAMED_NORM = re.compile(r"Norm(?![a-z])")
+_LAYER_NORM = re.compile(r"(Layer|RMS|Rms)Norm(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -49,7 +55,7 @@ class Layer:
     @property
     def kind(self) -> str:
         """The module's class, e.g. ``"BatchNorm2d"``."""
-        return type(self.module).__name__
+        return _kind(self.module)
 
     @property
     def reads_output(self) -> bool:
@@ -65,7 +71,7 @@ class Layer:
     def over(self) -> str:
         """Which of the two things called LN a layer does; empty where it does neither."""
         over_map = getattr(self.module, "num_groups", None) == 1
-        if not over_map and not is_layer_norm_alike(self.module):
+        if not over_map and not (is_layer_norm_alike(self.module) and "LayerNorm" in self.kind):
             return ""
         entries = len(getattr(self.module, "normalized_shape", "C"))
         return "(C, H, W)" if over_map or entries > 1 else "C at each position"
@@ -82,7 +88,8 @@ class Layer:
 def find_layers(model: nn.Module) -> list[Layer]:
     """The normalization layers of an eager module, or, where it has none, its convolutions.
 
-    Modules that are called a norm but are of no kind known here are found too, with a reason.
+    Modules that are called a norm but are of no kind known here are found too, with a reason, as
+    are those in the heads of detection models that run on regions.
 
     Raises:
         LayerError: there is no layer at all.
@@ -91,20 +98,27 @@ def find_layers(model: nn.Module) -> list[Layer]:
     names: dict[nn.Module, list[str]] = {}
     for name, module in walk(model):
         names.setdefault(module, []).append(name)
+    on_regions = {part for module in names if _runs_on_regions(module) for part in module.modules()}
 
-    def layer(module: nn.Module, reason: str = "") -> Layer:
-        first, *others = names[module]
-        return Layer(first, module, tuple(others), reason)
+    def layers(modules: Iterable[nn.Module], reason: str = "") -> list[Layer]:
+        return [
+            Layer(
+                names[module][0],
+                module,
+                aliases=tuple(names[module][1:]),
+                reason=_PER_REGION if module in on_regions else reason.format(_kind(module)),
+            )
+            for module in modules
+        ]
 
-    known = [layer(module) for module in names if is_norm(module)]
-    unknown = [
-        layer(module, f"{type(module).__name__} is not a kind of normalization known here")
-        for module in names
-        if not is_norm(module) and _is_called_norm(module)
-    ]
+    known = layers(module for module in names if is_norm(module))
+    unknown = layers(
+        (module for module in names if not is_norm(module) and _is_called_norm(module)),
+        "{} is not a kind of normalization known here",
+    )
     if not known:
         _refuse_graph_without_norms(model)
-        known = [layer(module) for module in names if isinstance(module, CONVOLUTIONS)]
+        known = layers(module for module in names if isinstance(module, CONVOLUTIONS))
     found = known + unknown
     if not found:
         raise LayerError(
@@ -144,10 +158,11 @@ def is_batch_norm_alike(module: nn.Module) -> bool:
 
 
 def is_layer_norm_alike(module: nn.Module) -> bool:
-    """Whether it is a LayerNorm, or called one and scaling each channel."""
-    if isinstance(module, nn.LayerNorm):
+    """Whether it is a LayerNorm or RMSNorm, or called one and scaling each channel."""
+    if isinstance(module, (nn.LayerNorm, nn.RMSNorm)):
         return True
-    return "LayerNorm" in type(module).__name__ and per_channel_size(module) is not None
+    called = _LAYER_NORM.search(_kind(module)) is not None
+    return called and per_channel_size(module) is not None
 
 
 def per_channel_size(module: nn.Module) -> int | None:
@@ -179,12 +194,22 @@ def layer_fields(layer: Layer, channels: int) -> dict[str, Any]:
         return np.array(kept if kept.dtype == torch.float64 else kept.float())
 
     return fields | {
-        "epsilon": float(getattr(layer.module, "eps", DEFAULT_EPSILON)),
+        "epsilon": _epsilon(layer.module),
         "gamma": vector("weight"),
         "beta": vector("bias"),
         "running_mean": vector("running_mean"),
         "running_variance": vector("running_var"),
     }
+
+
+def _kind(module: nn.Module) -> str:
+    # A parametrized module has a class of its own, ParametrizedBatchNorm2d, over its usual one.
+    return type(module).__mro__[1 if is_parametrized(module) else 0].__name__
+
+
+def _epsilon(module: nn.Module) -> float:
+    epsilon = getattr(module, "eps", DEFAULT_EPSILON)
+    return float(torch.finfo(torch.float32).eps if epsilon is None else epsilon)  # RMSNorm's None
 
 
 def _is_called_norm(module: nn.Module) -> bool:
@@ -197,6 +222,11 @@ def _is_called_norm(module: nn.Module) -> bool:
         and not any(list(child.parameters()) for child in module.children())
         and not any(is_norm(child) for child in module.children())
     )
+
+
+def _runs_on_regions(module: nn.Module) -> bool:
+    # Its rows are regions even where there happen to be as many of them as images.
+    return f"{type(module).__module__}.{type(module).__name__}" == _REGION_HEADS
 
 
 def _is_bare(module: nn.Module) -> bool:

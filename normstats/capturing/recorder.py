@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from normstats.capturing.axes import channel_axis, only_tensor, positions, why_left_out
+from normstats.capturing.functional import FunctionalNorm
 from normstats.capturing.kernels import spatial_moments
 from normstats.capturing.layers import NEVER_RAN, Layer, layer_fields
 from normstats.moments import LayerMoments
@@ -85,6 +86,21 @@ class Recorder:
         for record in self.records.values():
             mean, variance = record.batches[-1]
             record.batches[-1] = mean.cpu(), variance.cpu()
+
+    def leave_out_functions(
+        self, functions: Mapping[str, FunctionalNorm], *, named_only: bool
+    ) -> None:
+        """Note the normalization that no hook has seen, by name.
+
+        Args:
+            functions: normalization functions that were called.
+            named_only: pass over those that are of none of the layers that were asked for.
+        """
+        asked = {layer.name for layer in self.layers}
+        for name, function in functions.items():
+            wanted = name in asked or not named_only
+            if wanted and not function.of_weights and name not in self.records:
+                self.left_out.setdefault(name, function.reason)
 
     def finish(self) -> dict[str, LayerMoments]:
         """The moments of every layer, in the order in which they ran; nothing is left here.

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from normstats.capturing.batches import Labels, read_batches
+from normstats.capturing.calling import Images, placed_images
 from normstats.capturing.devices import model_dtype, placed
-from normstats.capturing.functional import functional_norms
+from normstats.capturing.functional import FunctionalNorm, functional_norms
 from normstats.capturing.hooks import forward, observed
 from normstats.capturing.layers import Layer, find_layers, select_layers
 from normstats.capturing.recorder import Recorder
@@ -41,8 +42,13 @@ def capture(
     Args:
         model: the network; DataParallel, DistributedDataParallel and ``torch.compile`` wrappers
             are taken off.
-        images: any iterable of tensors ``(N, C, H, W)``, or of pairs of such a tensor and class
-            indices ``(N,)``. They are brought to the model's device and precision.
+        images: any iterable of tensors ``(N, C, H, W)``, for video ``(N, C, T, H, W)``, or of
+            pairs of such a tensor and class indices ``(N,)``. They are brought to the model's
+            device and precision. torchvision's detection models are given a list of the images,
+            in [0, 1], as they normalize and resize them themselves; for them a pair may hold a
+            list of images ``(C, H, W)`` of several sizes. They pad every image of a batch with
+            zeros to the largest, and that to a multiple of 32, and these zeros are in the
+            moments: with batches of one image they are fewest.
         layers: patterns of layer names to keep, e.g. ``"layer3.*"``. A module that is called
             twice in a forward pass gives ``name`` and ``name#2``; its name selects both.
         device: run it there; None or ``"auto"`` where the model is.
@@ -65,9 +71,9 @@ def capture(
     done = 0
     with placed(model, device) as target:
         for batch, batch_labels in read_batches(images, classes):
-            batch = batch.to(target, model_dtype(model), non_blocking=True)
-            trace = every if layers is None and done == 0 else None
-            _run_batch(model, batch, recorder, amp=amp, trace=trace)
+            batch = placed_images(model, batch, target, model_dtype(model))
+            functions = _run_batch(model, batch, recorder, amp=amp, trace=every if not done else ())
+            recorder.leave_out_functions(functions, named_only=layers is not None)
             if not recorder.records:
                 raise _nothing_captured(recorder)
             labels.append(batch_labels)
@@ -92,28 +98,26 @@ def capture(
 
 def _run_batch(
     model: nn.Module,
-    images: Tensor,
+    images: Images,
     recorder: Recorder,
     *,
     amp: bool,
-    trace: Sequence[Layer] | None,
-) -> None:
+    trace: Sequence[Layer],
+) -> Mapping[str, FunctionalNorm]:
     """One batch; with ``trace``, all layers of the network, functional norms are looked for too.
 
     Hooks and eval mode last for this forward pass only, so that whatever else the caller runs
     between two batches finds the model as it was.
     """
-    functional: Mapping[str, Any] = {}
+    functions: Mapping[str, FunctionalNorm] = {}
     with ExitStack() as stack:
-        if trace is not None:
-            functional = stack.enter_context(functional_norms(model, trace))
+        if trace:
+            functions = stack.enter_context(functional_norms(model, trace))
         stack.enter_context(observed(model, recorder.layers, recorder.read))
         recorder.begin_batch(len(images))
         forward(model, images, amp=amp)
     recorder.end_batch()
-    recorder.left_out |= {
-        name: norm.reason for name, norm in functional.items() if not norm.of_weights
-    }
+    return functions
 
 
 def _joined(labels: Sequence[Labels | None]) -> Labels | None:
@@ -122,11 +126,12 @@ def _joined(labels: Sequence[Labels | None]) -> Labels | None:
 
 
 def _nothing_captured(recorder: Recorder) -> CaptureError:
-    if recorder.layers and not recorder.fired:
+    silent = [layer for layer in recorder.layers if layer.name not in recorder.left_out]
+    if silent and not recorder.fired:
         return CaptureError(
-            f"None of the {len(recorder.layers)} layers ran when the model was called.",
-            "A compiled, scripted or traced model keeps its layers from hooks: give the eager "
-            "module that it was made from.",
+            f"None of the {len(silent)} layers ran when the model was called.",
+            "Hooks run only where a module is called: not where its forward is, nor in compiled, "
+            "scripted and traced models. Give the eager module that it was made from.",
         )
     reasons = recorder.left_out
     name, reason = next(iter(reasons.items()))

@@ -2,16 +2,18 @@
 
 from normstats.inputs.architectures import build_architecture
 from normstats.inputs.checkpoints import Checkpoint, read_checkpoint
-from normstats.inputs.images import ImageFolder, open_images
+from normstats.inputs.images import Images, open_images
 from normstats.inputs.models import LoadedModel, input_channels, load, load_model
 from normstats.inputs.preprocessing import Preprocessing
+from normstats.inputs.recognition import Recognition, recognise
 from normstats.inputs.weights import load_into
 
 __all__ = [
     "Checkpoint",
-    "ImageFolder",
+    "Images",
     "LoadedModel",
     "Preprocessing",
+    "Recognition",
     "build_architecture",
     "input_channels",
     "load",
@@ -19,4 +21,5 @@ __all__ = [
     "load_model",
     "open_images",
     "read_checkpoint",
+    "recognise",
 ]

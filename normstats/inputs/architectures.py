@@ -8,182 +8,74 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import sys
-import traceback
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from torch import nn
 
 from normstats.errors import ArchitectureError, did_you_mean
+from normstats.inputs import timm_zoo, torchvision_zoo
+from normstats.inputs.building import build_with, what_happened
 from normstats.printable import first_few, printable
 
 _FORMS = (
     "An architecture is a torchvision or timm name (resnet50, timm:convnext_atto), "
     "file.py:function or package.module:function."
 )
-# What torchvision, timm, segmentation_models_pytorch and their like call the weights they fetch.
 _IMPORT_IT = "Mend it, or install what it needs."
 
-_NO_WEIGHTS = {
-    "weights": None,
-    "weights_backbone": None,
-    "encoder_weights": None,
-    "pretrained": False,
-    "pretrained_backbone": False,
-}
 
-
-def build_architecture(spec: str) -> nn.Module:
+def build_architecture(spec: str, names: Collection[str] = ()) -> nn.Module:
     """Build the network that ``spec`` names.
 
     Args:
         spec: ``resnet50`` (torchvision, then timm), ``torchvision:resnet50``,
             ``timm:convnext_atto``, ``file.py:function`` or ``package.module:function``.
             Of the last two, the code is run; the current directory is importable.
+        names: of the weights that are to be loaded: torchvision's networks have auxiliary heads
+            where these have.
 
     Raises:
         ArchitectureError: it cannot be found, or built without arguments.
     """
     zoo, colon, name = spec.partition(":")
     if colon and zoo == "torchvision":
-        return _build_torchvision(name)
+        return torchvision_zoo.build(name, names)
     if colon and zoo == "timm":
-        return _build_timm(name)
+        return timm_zoo.build(name)
     if colon or spec.endswith(".py"):
         return _build_from_code(spec)
-    return build_zoo_architecture(spec)
+    return build_architecture(zoo_architecture(spec), names)
 
 
-def build_zoo_architecture(name: str) -> nn.Module:
-    """Build the torchvision or else the timm architecture of that bare name; runs no other code.
+def zoo_architecture(spec: str) -> str:
+    """``torchvision:resnet50`` for ``resnet50``: which zoo has that name; torchvision before timm.
 
     Raises:
         ArchitectureError: neither has an architecture of that name.
     """
-    known = _torchvision_names()
-    if name.lower() in known:
-        return _build_torchvision(name)
-    timm = _timm()
+    zoo, colon, _ = spec.partition(":")
+    if colon and zoo in ("torchvision", "timm"):
+        return spec
+    known = torchvision_zoo.names()
+    if spec.lower() in known:
+        return f"torchvision:{spec.lower()}"
+    timm = timm_zoo.timm_if_installed()
     if timm is None:
         raise ArchitectureError(
-            f"torchvision has no architecture {printable(name)!r}, and timm is not installed.",
-            f"{did_you_mean(name, known) or _FORMS} "
+            f"torchvision has no architecture {printable(spec)!r}, and timm is not installed.",
+            f"{did_you_mean(spec, known) or _FORMS} "
             "For timm's architectures: pip install 'normstats[timm]'.",
         )
-    if not timm.is_model(name):
+    if not timm.is_model(spec):
         raise ArchitectureError(
-            f"Neither torchvision nor timm has an architecture {printable(name)!r}.",
-            did_you_mean(name, {*known, *timm.list_models()}) or _FORMS,
+            f"Neither torchvision nor timm has an architecture {printable(spec)!r}.",
+            did_you_mean(spec, {*known, *timm.list_models()}) or _FORMS,
         )
-    return _build_timm(name)
-
-
-def build_with(builder: Callable[..., Any], shown: str) -> nn.Module:
-    """The network that ``builder()`` returns; asked for no pretrained weights.
-
-    Args:
-        builder: a function or class that needs no arguments.
-        shown: what to call it in messages.
-
-    Raises:
-        ArchitectureError: it needs arguments, fails, or returns something else.
-    """
-    arguments = _arguments(builder, shown)
-    try:
-        model = builder(**arguments)
-    except (Exception, SystemExit) as error:
-        raise ArchitectureError(
-            f"{shown} failed: {_what_happened(error)}.", "Mend the function, or give another."
-        ) from error
-    if not isinstance(model, nn.Module):
-        raise ArchitectureError(
-            f"{shown} returned a {type(model).__name__}, not a torch.nn.Module.",
-            "Give a function that returns the network.",
-        )
-    return model
-
-
-def _arguments(builder: Callable[..., Any], shown: str) -> dict[str, Any]:
-    try:
-        signature = inspect.signature(builder)
-    except (TypeError, ValueError):  # some builtins have none
-        return {}
-    arguments = {name: _NO_WEIGHTS[name] for name in signature.parameters if name in _NO_WEIGHTS}
-    needed = [
-        name
-        for name, parameter in signature.parameters.items()
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        and name not in arguments
-    ]
-    if needed:
-        raise ArchitectureError(
-            f"{shown} needs arguments: {first_few(needed)}.",
-            "Write a function without arguments that calls it with them, and give that.",
-        )
-    return arguments
-
-
-def _torchvision_names() -> list[str]:
-    from torchvision import models
-
-    return list(models.list_models())
-
-
-def _build_torchvision(name: str) -> nn.Module:
-    from torchvision import models
-
-    known = _torchvision_names()
-    if name.lower() not in known:
-        raise ArchitectureError(
-            f"torchvision has no architecture {printable(name)!r}.",
-            did_you_mean(name.lower(), known)
-            or "torchvision.models.list_models() lists what it has.",
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on random weights, which will not stay
-        return build_with(models.get_model_builder(name), f"torchvision:{name}")
-
-
-def _timm() -> ModuleType | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module("timm")
-    except Exception as error:  # an installation that does not suit this torch fails in many ways
-        if isinstance(error, ModuleNotFoundError) and error.name == "timm":
-            return None
-        raise ArchitectureError(
-            f"timm is installed, but cannot be imported: {_what_happened(error)}.",
-            "Reinstall it: pip install --upgrade timm",
-        ) from error
-
-
-def _build_timm(name: str) -> nn.Module:
-    timm = _timm()
-    if timm is None:
-        raise ArchitectureError(
-            f"timm:{printable(name)} needs timm, which is not installed.",
-            "pip install 'normstats[timm]'",
-        )
-    if not timm.is_model(name):
-        raise ArchitectureError(
-            f"timm has no architecture {printable(name)!r}.",
-            did_you_mean(name, timm.list_models()) or "timm.list_models() lists what it has.",
-        )
-
-    def build() -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return timm.create_model(name, pretrained=False)
-
-    return build_with(build, f"timm:{name}")
+    return f"timm:{spec}"
 
 
 def _build_from_code(spec: str) -> nn.Module:
@@ -231,7 +123,7 @@ def _import_file(path: Path) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[spec.name]
         raise ArchitectureError(
-            f"{shown} failed while it was imported: {_what_happened(error)}.", _IMPORT_IT
+            f"{shown} failed while it was imported: {what_happened(error)}.", _IMPORT_IT
         ) from error
     return module
 
@@ -244,7 +136,7 @@ def _import_module(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if not (error.name and f"{name}.".startswith(f"{error.name}.")):
             raise ArchitectureError(
-                f"{shown} failed while it was imported: {_what_happened(error)}.", _IMPORT_IT
+                f"{shown} failed while it was imported: {what_happened(error)}.", _IMPORT_IT
             ) from error
         missing = printable(error.name)
         raise ArchitectureError(
@@ -254,7 +146,7 @@ def _import_module(name: str) -> ModuleType:
         ) from error
     except (Exception, SystemExit) as error:
         raise ArchitectureError(
-            f"{shown} failed while it was imported: {_what_happened(error)}.", _IMPORT_IT
+            f"{shown} failed while it was imported: {what_happened(error)}.", _IMPORT_IT
         ) from error
 
 
@@ -273,12 +165,3 @@ def _no_such_function(home: str, name: str, module: ModuleType) -> ArchitectureE
         f"{printable(home)} {what}.",
         " ".join(filter(None, [did_you_mean(name, own), has + example])),
     )
-
-
-def _what_happened(error: BaseException) -> str:
-    """The error, and the line it came from."""
-    told = f"{type(error).__name__}: {printable(error)}".removesuffix(": ").removesuffix(".")
-    frames = traceback.extract_tb(error.__traceback__)
-    if isinstance(error, SyntaxError) or not frames:  # a syntax error names its line itself
-        return told
-    return f"{told} ({printable(Path(frames[-1].filename).name)}, line {frames[-1].lineno})"

@@ -5,7 +5,6 @@ No randomly initialised weight stays behind unnoticed.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,13 +13,8 @@ from torch import Tensor, nn
 
 from normstats.errors import CheckpointError
 from normstats.inputs.checkpoints import Checkpoint
+from normstats.inputs.matching import best_prefix, is_harmless, other_heads, shapes, stripped
 from normstats.printable import first_few, printable
-
-# What wrappers and training programs put before the names of the weights, the likeliest first.
-PREFIXES = ("module", "_orig_mod", "model", "backbone", "encoder", "net", "network")
-_PREFIX_CHAIN = re.compile(rf"(?:(?:{'|'.join(PREFIXES)})\.)+")
-# Counters that analysis tools and averaging leave among the weights.
-_HARMLESS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
 
 
 @dataclass(frozen=True)
@@ -45,10 +39,10 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
         CheckpointError: weights are missing, unexpected or of other shapes. The model is unchanged.
     """
     wanted = _tensors_of(model)
-    prefix = _best_prefix(checkpoint.tensors, wanted)
-    given, aside = _strip(checkpoint.tensors, prefix, wanted)
+    prefix = best_prefix(shapes(checkpoint.tensors), shapes(wanted))
+    given, aside = stripped(checkpoint.tensors, prefix, wanted)
     fit = _compare(wanted, given)
-    heads = _other_heads(model, fit)
+    heads = _replaceable_heads(model, fit)
     if fit.missing or fit.unexpected or (fit.mismatched and not heads):
         raise _misfit(fit, checkpoint)
 
@@ -76,47 +70,6 @@ def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
     return {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
 
 
-def _best_prefix(given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """The prefix without which most names and shapes match; none where none helps."""
-    candidates = {""}
-    for name in given:
-        chain = _PREFIX_CHAIN.match(name)
-        parts = chain[0].split(".")[:-1] if chain else []
-        candidates.update("".join(f"{p}." for p in parts[: i + 1]) for i in range(len(parts)))
-
-    def matches(prefix: str) -> tuple[int, int]:
-        stripped = {n[len(prefix) :]: t for n, t in given.items() if n.startswith(prefix)}
-        common = stripped.keys() & wanted.keys()
-        return sum(stripped[n].shape == wanted[n].shape for n in common), len(common)
-
-    def likelihood(prefix: str) -> list[int]:
-        return [PREFIXES.index(part) for part in prefix.split(".")[:-1]]
-
-    # max() keeps the first of equals: no prefix before a short one, a likely one before a rare one.
-    ordered = sorted(candidates, key=lambda prefix: (prefix.count("."), likelihood(prefix)))
-    return max(ordered, key=matches)
-
-
-def _strip(
-    given: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]
-) -> tuple[dict[str, Tensor], list[str]]:
-    """The tensors without ``prefix``, and the names of those that belong to something else.
-
-    Names without the prefix stay where the model knows them (a head beside ``backbone.``);
-    the others are of another part of the training program.
-    """
-    stripped = {n[len(prefix) :]: t for n, t in given.items() if n.startswith(prefix)}
-    aside = []
-    for name, tensor in given.items():
-        if name.startswith(prefix):
-            continue
-        if name in wanted and name not in stripped:
-            stripped[name] = tensor
-        elif not name.endswith(_HARMLESS):
-            aside.append(name)
-    return stripped, aside
-
-
 def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> _Fit:
     # Tied weights may be stored once, under one of their names.
     filled = {_place(wanted[name]) for name in wanted.keys() & given.keys()}
@@ -130,7 +83,7 @@ def _compare(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> _Fit:
             and not name.endswith("num_batches_tracked")
             and _place(tensor) not in filled
         ),
-        unexpected=tuple(n for n in given if n not in wanted and not n.endswith(_HARMLESS)),
+        unexpected=tuple(n for n in given if n not in wanted and not is_harmless(n)),
         mismatched=tuple(
             name
             for name, tensor in wanted.items()
@@ -148,27 +101,16 @@ def _place(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
     return tensor.data_ptr(), tuple(tensor.shape)
 
 
-def _other_heads(model: nn.Module, fit: _Fit) -> dict[str, int]:
+def _replaceable_heads(model: nn.Module, fit: _Fit) -> dict[str, int]:
     """The number of outputs of each head to be replaced, if heads are all that does not fit."""
-    heads = {}
-    for name in {key.rpartition(".")[0] for key in fit.mismatched}:
+    if any(not fit.given[name].is_floating_point() for name in fit.mismatched):
+        return {}
+    heads = other_heads(shapes(fit.given), shapes(fit.wanted))
+    for name in heads:
         module = model.get_submodule(name)
         if not isinstance(module, (nn.Linear, nn.Conv2d)) or getattr(module, "groups", 1) != 1:
             return {}
-        own = {key: fit.wanted[key] for key in fit.wanted if key.rpartition(".")[0] == name}
-        if not own.keys() <= fit.given.keys():
-            return {}
-        stored = {key: fit.given[key] for key in own}
-        inputs_agree = all(
-            t.ndim and t.shape[1:] == own[key].shape[1:] for key, t in stored.items()
-        )
-        if not inputs_agree or not all(t.is_floating_point() for t in stored.values()):
-            return {}
-        outputs = {t.shape[0] for t in stored.values()}
-        if len(outputs) != 1 or 0 in outputs:
-            return {}
-        heads[name] = outputs.pop()
-    return {name: heads[name] for name in sorted(heads)}
+    return heads
 
 
 def _resize_outputs(head: nn.Module, outputs: int) -> int:
@@ -237,15 +179,20 @@ def _guess(fit: _Fit) -> str:
     """Why they do not fit, in a sentence."""
     common = len(fit.wanted.keys() & fit.given.keys())
     if not common:
-        if prefix := _hidden_prefix(fit.given, fit.wanted):
-            return f"The names match behind the checkpoint's prefix {printable(prefix)!r}."
-        if prefix := _hidden_prefix(fit.wanted, fit.given):
-            return f"The architecture's names carry the prefix {printable(prefix)!r}; these do not."
+        if found := _hidden_prefixes(fit.given, fit.wanted):
+            return (
+                f"The names match behind each of the prefixes {first_few(found)}: save the weights "
+                "behind one of them."
+            )
+        if found := _hidden_prefixes(fit.wanted, fit.given):
+            return f"The architecture's names carry the prefix {found[0]!r}; these do not."
         return "They have not one name in common: the weights are of another architecture."
     if not fit.unexpected and not fit.mismatched:
         homes = {name.rpartition(".")[0] for name in fit.missing}
         if len(homes) == 1:
             return f"All but {printable(homes.pop())} is there: it was saved without that layer."
+    if any(not fit.given[n].is_floating_point() for n in fit.mismatched):
+        return "Weights that should be fractions are whole numbers: they seem to be quantized."
     if not fit.missing and not fit.unexpected:
         return "The names agree: this is a wider or narrower variant of the architecture."
     return (
@@ -254,13 +201,12 @@ def _guess(fit: _Fit) -> str:
     )
 
 
-def _hidden_prefix(long: Iterable[str], short: Iterable[str]) -> str | None:
-    """What most names of ``long`` carry before a name of ``short``, if it is the same for most."""
+def _hidden_prefixes(long: Iterable[str], short: Iterable[str]) -> list[str]:
+    """What stands before most names of ``short`` among those of ``long``."""
     known = set(short)
     votes: Counter[str] = Counter()
     for name in long:
         parts = name.split(".")
         cuts = range(1, min(len(parts), 10))
         votes.update(".".join(parts[:i]) + "." for i in cuts if ".".join(parts[i:]) in known)
-    prefix, count = votes.most_common(1)[0] if votes else ("", 0)
-    return prefix if 2 * count > len(known) else None
+    return [printable(prefix) for prefix, count in votes.items() if 2 * count > len(known)]

@@ -268,8 +268,17 @@ def test_half_precision_and_channels_last_models() -> None:
         assert double[name].gamma.dtype == np.float64
 
 
-def test_lazy_modules() -> None:
-    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d())
-    moments = capture(model, torch.randn(4, 3, 8, 8).split(2))
-    assert moments["1"].channels == 4
-    assert moments["1"].running_mean is not None
+def test_rms_norms() -> None:
+    images = torch.randn(2, 3, 8, 5)
+    norms = [nn.RMSNorm(5), nn.RMSNorm((3, 8, 5))]
+    for norm, axis in zip(norms, (3, 1), strict=True):
+        layer = capture(nn.Sequential(norm), [images])["0"]
+        np.testing.assert_allclose(layer.mean, numpy_moments(images, axis)[0], rtol=1e-5, atol=1e-6)
+        assert layer.epsilon == torch.finfo(torch.float32).eps
+    timm_layers = pytest.importorskip("timm.layers", reason="timm is an extra")
+    for norm in (timm_layers.RmsNorm2d(3), timm_layers.RmsNormAct2d(3), timm_layers.RmsNorm(5)):
+        layer = capture(nn.Sequential(norm), [images])["0"]
+        axis = 3 if type(norm) is timm_layers.RmsNorm else 1
+        np.testing.assert_allclose(layer.mean, numpy_moments(images, axis)[0], rtol=1e-5, atol=1e-6)
+        assert layer.epsilon == 1e-6
+        assert layer.beta is None

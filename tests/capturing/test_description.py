@@ -8,7 +8,7 @@ from torchvision.models import ConvNeXt
 from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.googlenet import GoogLeNet
 
-from normstats.capturing import capture, describe_layers, example_input
+from normstats.capturing import capture, describe_layers
 from normstats.errors import CaptureError, LayerError
 
 
@@ -144,33 +144,6 @@ def test_functional_norms_are_left_out_of_a_capture_and_named() -> None:
     assert list(moments) == ["conv"]
     assert set(moments.left_out) == {"F.layer_norm"}
     assert not capture(OnlyFunctional(), images, layers="conv").left_out
-
-
-@pytest.mark.parametrize("dims", [1, 2, 3])
-def test_example_input(dims: int) -> None:
-    convolution = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[dims - 1](5, 4, 3)
-    model = nn.DataParallel(nn.Sequential(convolution.double()))
-    example = example_input(model, 16)
-    assert example.shape == (2, 5, *[16] * dims)
-    assert example.dtype == torch.float64
-    assert torch.equal(example, example_input(model, 16))
-    assert describe_layers(model, example)[0].captured
-
-
-def test_example_input_follows_the_first_convolution() -> None:
-    assert example_input(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3))).shape == (
-        *(2, 1),
-        *(224, 224),
-    )
-    with pytest.raises(CaptureError, match="no convolution"):
-        example_input(nn.Linear(3, 3))
-
-
-def test_a_model_that_has_shapes_but_no_weights() -> None:
-    with torch.device("meta"):
-        model = ConvNeXt([CNBlockConfig(8, None, 2)])
-    rows = describe_layers(model, example_input(model, 32))
-    assert [row.spatial for row in rows] == [(8, 8), (8, 8), (8, 8), (1, 1)]
 
 
 def test_an_example_that_does_not_fit() -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.models.vision_transformer import VisionTransformer
 
-from normstats.capturing import capture
+from normstats.capturing import capture, describe_layers
 from normstats.errors import CaptureError, LayerError
 
 
@@ -188,17 +190,55 @@ def test_unknown_norms_are_named() -> None:
 
 
 def test_no_layer_ran() -> None:
-    class Bypasses(nn.Module):
+    class Idle(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.norm = nn.BatchNorm2d(3)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.norm.forward(x)  # no hook runs
+            return x
 
     with pytest.raises(CaptureError, match="None of the 1 layers ran") as caught:
-        capture(Bypasses(), [torch.randn(2, 3, 8, 8)])
-    assert "compiled, scripted or traced" in str(caught.value.hint)
+        capture(Idle(), [torch.randn(2, 3, 8, 8)])
+    assert "compiled, scripted and traced" in str(caught.value.hint)
+
+
+class _Bypasses(nn.Module):
+    """Three ways past the hooks of a layer, and one that is none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direct, self.function, self.both = (nn.BatchNorm2d(3) for _ in range(3))
+        self.group = nn.GroupNorm(3, 3)
+        self.ema = deepcopy(self.direct)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.both(self.direct.forward(x))
+        norm = self.function
+        x = functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        x = functional.group_norm(x, 3, weight=self.group.weight)
+        return self.both.forward(x)
+
+
+def test_layers_whose_hooks_are_passed_by() -> None:
+    images = [torch.randn(2, 3, 8, 8)]
+    moments = capture(_Bypasses(), images)
+    assert list(moments) == ["both"]
+    reasons = moments.left_out
+    assert set(reasons) == {"direct", "function", "group", "ema"}
+    for name, function in (("direct", "batch"), ("function", "batch"), ("group", "group")):
+        assert f"F.{function}_norm is called with its weights, but the module" in reasons[name]
+    assert "a copy kept aside (EMA)" in reasons["ema"]
+    rows = describe_layers(_Bypasses(), images[0])
+    assert {row.name: row.reason for row in rows if not row.captured} == reasons
+    assert [row.input_shape for row in rows] == [(2, 3, 8, 8)] * 4 + [None]
+    with pytest.raises(CaptureError, match=r"direct: F\.batch_norm is called"):
+        capture(_Bypasses(), images, layers="direct")
+    only = nn.Module()
+    only.norm = nn.BatchNorm2d(3)
+    only.forward = only.norm.forward  # type: ignore[method-assign]
+    with pytest.raises(CaptureError, match=r"norm: F\.batch_norm is called with its weights"):
+        capture(only, images)
 
 
 def test_no_layer_at_all() -> None:

@@ -113,3 +113,63 @@ def test_a_traced_graph_of_convolutions_is_captured() -> None:
 def test_what_is_no_module_is_refused() -> None:
     with pytest.raises(CaptureError, match="OrderedDict, not a torch"):
         capture(small().state_dict(), [IMAGES])  # type: ignore[arg-type]
+
+
+@pytest.mark.filterwarnings("ignore")  # torch.ao announces its end
+def test_quantized_models_are_refused() -> None:
+    torch.backends.quantized.engine = torch.backends.quantized.supported_engines[-1]
+    parts = [torch.ao.quantization.QuantStub(), small(), torch.ao.quantization.DeQuantStub()]
+    model = nn.Sequential(*parts).eval()
+    model.qconfig = torch.ao.quantization.default_qconfig
+    prepared = torch.ao.quantization.prepare(model)
+    prepared(IMAGES)
+    assert list(capture(prepared, [IMAGES])) == ["1.1"]  # still in floating point
+    quantized = torch.ao.quantization.convert(prepared)
+    for attempt in (capture, describe_layers):
+        with pytest.raises(CaptureError, match=r"Its part '\S+' \(\w+\) is quantized") as caught:
+            attempt(quantized, [IMAGES])  # type: ignore[operator]
+        assert "floating-point model" in str(caught.value.hint)
+    dynamic = nn.Sequential(small(), nn.Flatten(), nn.Linear(4 * 36, 2))
+    dynamic = torch.ao.quantization.quantize_dynamic(dynamic, {nn.Linear})
+    assert list(capture(dynamic, [IMAGES])) == ["0.1"]
+
+
+def test_lazy_modules() -> None:
+    model = nn.Sequential(nn.LazyConv2d(4, 3), nn.LazyBatchNorm2d())
+    with pytest.raises(CaptureError, match=r"Its part '0' \(LazyConv2d\) is lazy") as caught:
+        capture(model, [IMAGES])
+    assert "once on a batch" in str(caught.value.hint)
+    with pytest.raises(CaptureError, match="lazy"):
+        describe_layers(model, IMAGES)
+    model(IMAGES)
+    assert list(capture(model, [IMAGES])) == ["1"]
+
+
+def test_parametrized_layers() -> None:
+    class Doubled(nn.Module):
+        def forward(self, weight: Tensor) -> Tensor:
+            return 2 * weight
+
+    model = small()
+    nn.utils.parametrizations.weight_norm(model[0])
+    nn.utils.parametrize.register_parametrization(model[1], "weight", Doubled())
+    moments = capture(model, [IMAGES])
+    assert list(moments) == ["1"]
+    assert not moments.left_out
+    assert moments["1"].gamma is not None
+    assert (moments["1"].gamma == 2).all()
+    assert moments["1"].kind == "BatchNorm2d"
+    layer = nn.Sequential(nn.LayerNorm(3))
+    nn.utils.parametrize.register_parametrization(layer[0], "weight", Doubled())
+    assert capture(layer, [torch.randn(2, 4, 5, 3)])["0"].spatial == (4, 5)
+
+
+def test_norms_in_sequential_wrappers() -> None:
+    class BatchNormAct(nn.Sequential):
+        def __init__(self, channels: int) -> None:
+            super().__init__(nn.BatchNorm2d(channels), nn.ReLU())
+
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct(4))
+    moments = capture(model, [IMAGES])
+    assert list(moments) == ["1.0"]
+    assert not moments.left_out

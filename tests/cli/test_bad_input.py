@@ -20,11 +20,11 @@ NETWORKS = Path(networks.__file__)
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a checkpoint and six images, where the program is started."""
+    """A folder with a checkpoint and 24 images, where the program is started."""
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": networks.small().state_dict()}, tmp_path / "net.pth")
     rng = np.random.default_rng(0)
-    for index in range(6):
+    for index in range(24):
         folder = tmp_path / "images" / ("cat" if index % 2 else "dog")
         folder.mkdir(parents=True, exist_ok=True)
         pixels = rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)
@@ -72,7 +72,7 @@ def test_good_input_is_fine(analyze: Callable[..., Any], place: Path) -> None:
     outcome = analyze()
     assert outcome.status == 0, outcome.err
     study = ns.open_study("run")
-    assert study.provenance["images"] == 6
+    assert study.provenance["images"] == 24
     assert study.moments.classes == ("cat", "dog")
 
 
@@ -165,7 +165,7 @@ def test_architectures(analyze: Callable[..., Any], arch: str | None, words: lis
         ({"limit": 1}, ["one image"]),
         ({"batch_size": 0}, ["--batch-size 0"]),
         ({"workers": -1}, ["--workers -1"]),
-        ({"resize": 0}, ["resize"]),
+        ({"resize": -5}, ["resize"]),
         ({"crop": 64}, ["64"]),
         ({"mean": "a,b,c"}, ["--mean"]),
         ({"std": "0,0,0"}, ["std"]),
@@ -208,7 +208,7 @@ def test_an_existing_run(analyze: Callable[..., Any], place: Path) -> None:
     outcome = analyze(out="images", force=True)
     assert outcome.status == 2
     assert "not a run" in outcome.err
-    assert len(list((place / "images").rglob("*.png"))) == 6
+    assert len(list((place / "images").rglob("*.png"))) == 24
 
 
 def test_refusals_come_before_the_work(analyze: Callable[..., Any], place: Path) -> None:
@@ -228,7 +228,7 @@ def test_a_broken_image_among_good_ones(
     (place / "images" / "cat" / "3b.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
     outcome = analyze(workers=workers)
     assert outcome.status == 0
-    assert "1 of 7 images could not be read" in outcome.err
+    assert "1 of 25 images could not be read" in outcome.err
     assert "cat/3b.png" in outcome.err
     skipped = ns.open_study("run").provenance["images_from"]["skipped"]
     assert list(skipped) == ["cat/3b.png"]
@@ -241,7 +241,7 @@ def test_a_layer_with_nan_is_left_out_and_named(analyze: Callable[..., Any], pla
     assert outcome.status == 0, outcome.err
     assert "bad is left out" in outcome.out
     assert set(ns.open_study("run").errors()["layer"]) == {"good"}
-    assert "6 of 6 images" in ns.open_study("run").left_out["bad"]
+    assert "24 of 24 images" in ns.open_study("run").left_out["bad"]
 
 
 def test_layers_lists_what_would_be_captured(normstats: Callable[..., Any], place: Path) -> None:
@@ -266,3 +266,33 @@ def test_a_defect_is_told_from_a_mistake(
     assert outcome.status == 1
     assert "NORMSTATS_DEBUG" in outcome.err
     assert "Traceback" not in outcome.err
+
+
+def test_more_than_one_broken_image_in_twenty(analyze: Callable[..., Any], place: Path) -> None:
+    for index in range(2):
+        (place / "images" / "cat" / f"{index}b.png").write_bytes(b"not a picture")
+    assert_refused(analyze(), "5 % of the 26 images", "0b.png", "--allow-bad")
+    outcome = analyze(allow_bad=True)
+    assert outcome.status == 0, outcome.err
+    assert ns.open_study("run").provenance["images"] == 24
+
+
+def test_an_array_of_images(analyze: Callable[..., Any], place: Path) -> None:
+    pixels = [np.asarray(Image.open(path)) for path in sorted((place / "images").rglob("*.png"))]
+    np.save(place / "images.npy", np.stack(pixels))
+    assert analyze().status == 0
+    outcome = analyze(images="images.npy", out="array")
+    assert outcome.status == 0, outcome.err
+    assert Path("array/errors.csv").read_bytes() == Path("run/errors.csv").read_bytes()
+
+
+def test_recognised_without_arch(analyze: Callable[..., Any], place: Path) -> None:
+    import torchvision
+
+    torch.manual_seed(0)
+    torch.save(torchvision.models.resnet18().state_dict(), place / "mystery.pt")
+    outcome = analyze("mystery.pt", arch=None, resize=40, crop=32, layers="layer1.*")
+    assert outcome.status == 0, outcome.err
+    assert "torchvision:resnet18" in outcome.err
+    assert ns.open_study("run").provenance["checkpoint"]["arch"] == "torchvision:resnet18"
+    assert "resize 40 (bilinear), crop 32" in outcome.out

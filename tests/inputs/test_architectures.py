@@ -80,6 +80,16 @@ def test_torchvision_downloads_nothing(name: str, monkeypatch: pytest.MonkeyPatc
     assert isinstance(build_architecture(name), nn.Module)
 
 
+def test_auxiliary_heads_where_the_weights_have_some() -> None:
+    for name, has, lacks in (
+        ("deeplabv3_mobilenet_v3_large", "aux_classifier.0.weight", "classifier.0.weight"),
+        ("torchvision:googlenet", "module.aux1.fc1.weight", "module.fc.weight"),
+    ):
+        for weight, expected in ((has, True), (lacks, False)):
+            state = build_architecture(name, [weight]).state_dict()
+            assert any("aux" in key for key in state) is expected
+
+
 def test_timm_after_torchvision() -> None:
     pytest.importorskip("timm", reason="timm is an extra")
     torchvision_lacks = "resnet10t"

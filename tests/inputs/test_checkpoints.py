@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -62,12 +65,29 @@ def test_usual_entries(tmp_path: Path, trail: list[str]) -> None:
     assert checkpoint.notes == ()
 
 
-def test_of_several_entries_the_first_is_taken_and_named(tmp_path: Path) -> None:
-    checkpoint = stored(tmp_path, {"model_ema": OTHERS, "state_dict": WEIGHTS})
+@pytest.mark.parametrize(
+    ("trained", "averaged"),
+    [
+        ("state_dict", "model_ema"),
+        ("state_dict", "state_dict_ema"),
+        ("model", "model_ema"),
+        ("params", "params_ema"),
+        ("network", "ema"),
+    ],
+)
+def test_trained_weights_come_before_their_averages(
+    tmp_path: Path, trained: str, averaged: str
+) -> None:
+    checkpoint = stored(tmp_path, {averaged: OTHERS, trained: WEIGHTS})
     assert holds(checkpoint, WEIGHTS)
-    assert len(checkpoint.notes) == 1
-    assert "'state_dict'" in checkpoint.notes[0]
-    assert "model_ema" in checkpoint.notes[0]
+    assert checkpoint.notes == (
+        f"The weights were taken from {trained!r}; it also holds {averaged}.",
+    )
+
+
+def test_random_states_are_not_taken_for_weights(tmp_path: Path) -> None:
+    content = {"my_net": WEIGHTS, "rng": {"torch": torch.get_rng_state()}}
+    assert holds(stored(tmp_path, content), WEIGHTS)
 
 
 def test_optimizer_is_not_taken_for_weights(tmp_path: Path) -> None:
@@ -108,9 +128,23 @@ def test_files_without_weights(tmp_path: Path, content: Any, told: str) -> None:
     assert caught.value.hint
 
 
-def test_arch_beside_the_weights(tmp_path: Path) -> None:
-    assert stored(tmp_path, {"arch": "resnet18", "state_dict": WEIGHTS}).arch == "resnet18"
-    assert stored(tmp_path, {"arch": 18, "state_dict": WEIGHTS}).arch is None
+@pytest.mark.parametrize(
+    ("beside", "arch"),
+    [
+        ({"arch": "resnet18"}, "resnet18"),
+        ({"arch": 18}, None),
+        ({"args": argparse.Namespace(model="resnet18", lr=0.1)}, "resnet18"),
+        ({"args": {"arch": "resnet18", "model": "r18"}}, "resnet18"),
+        ({"arch": "resnet18", "args": argparse.Namespace(model="r18")}, "resnet18"),
+        ({"hyper_parameters": {"model_name": "resnet18"}}, "resnet18"),
+        ({"hyper_parameters": {"model": torch.nn.Linear(2, 2)}}, None),
+        ({"args": ["--arch", "resnet18"]}, None),
+    ],
+)
+def test_arch_beside_the_weights(tmp_path: Path, beside: dict[str, Any], arch: str | None) -> None:
+    checkpoint = stored(tmp_path, {"state_dict": WEIGHTS, **beside})
+    assert checkpoint.arch == arch
+    assert holds(checkpoint, WEIGHTS)
 
 
 def test_safetensors(tmp_path: Path) -> None:
@@ -124,3 +158,70 @@ def test_safetensors_without_tensors(tmp_path: Path) -> None:
     save_file({}, tmp_path / "file.safetensors")
     with pytest.raises(CheckpointError, match="no tensors"):
         read_checkpoint(tmp_path / "file.safetensors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("form", ["zip", "legacy", "safetensors"])
+def test_precision_stays_as_stored(tmp_path: Path, dtype: torch.dtype, form: str) -> None:
+    weights = {name: tensor.to(dtype) for name, tensor in WEIGHTS.items()}
+    if form == "safetensors":
+        save_file(weights, tmp_path / "file.pt")
+    else:
+        torch.save(weights, tmp_path / "file.pt", _use_new_zipfile_serialization=form == "zip")
+    found = read_checkpoint(tmp_path / "file.pt").tensors
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    assert {tensor.dtype for tensor in found.values()} == {dtype}
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("form", ["zip", "safetensors"])
+def test_numbers_that_need_scales_are_refused(
+    tmp_path: Path, dtype: torch.dtype, form: str
+) -> None:
+    weights = {"fc.weight": torch.ones(4, 4).to(dtype), "fc.weight_scale": torch.ones(4)}
+    write = save_file if form == "safetensors" else torch.save
+    write(weights, tmp_path / "file.pt")
+    with pytest.raises(CheckpointError, match=r"fc\.weight as float8.*scales") as caught:
+        read_checkpoint(tmp_path / "file.pt")
+    assert "before quantization" in caught.value.hint
+
+
+def test_quantized_and_sparse_tensors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="sparse tensors"):
+        stored(tmp_path, {"fc.weight": torch.eye(3).to_sparse()})
+    quantized = b"ctorch._utils\n_rebuild_qtensor\n)R"
+    with zipfile.ZipFile(tmp_path / "quantized.pt", "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02" + quantized + b".")
+    with pytest.raises(CheckpointError, match="quantized tensors"):
+        read_checkpoint(tmp_path / "quantized.pt")
+
+
+def test_views_and_parameters(tmp_path: Path) -> None:
+    base = torch.arange(24.0)
+    weights = {
+        "part": base[4:10],
+        "turned": base.reshape(4, 6).T,
+        "every_second": base[::2],
+        "empty": torch.zeros(0, 3),
+        "scalar": torch.tensor(2.0),
+        "parameter": torch.nn.Parameter(torch.ones(3)),
+    }
+    for legacy in (False, True):
+        found = stored(tmp_path, weights, _use_new_zipfile_serialization=not legacy).tensors
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+        assert not any(tensor.requires_grad for tensor in found.values())
+
+
+def test_dictionaries_as_python_2_pickled_them(tmp_path: Path) -> None:
+    """With a list of pairs, lists themselves."""
+    tensor = (
+        b"ctorch._utils\n_rebuild_tensor_v2\n((U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x02tQ"
+        b"K\x00K\x02\x85K\x01\x85\x89ccollections\nOrderedDict\n]\x85RtR"
+    )
+    pairs = b"](](U\x02fc" + tensor + b"ee"
+    with zipfile.ZipFile(tmp_path / "old.pt", "w") as archive:
+        pickled = b"\x80\x02ccollections\nOrderedDict\n" + pairs + b"\x85R."
+        archive.writestr("archive/data.pkl", pickled)
+        archive.writestr("archive/data/0", np.ones(2, np.float32).tobytes())
+        archive.writestr("archive/version", "3")
+    assert torch.equal(read_checkpoint(tmp_path / "old.pt").tensors["fc"], torch.ones(2))

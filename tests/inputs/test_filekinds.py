@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import os
@@ -66,7 +65,38 @@ def test_missing_file(tmp_path: Path) -> None:
 def test_folder(tmp_path: Path) -> None:
     folder = tmp_path / "weights"
     folder.mkdir()
-    assert "is a folder" in refusal(folder).message
+    assert "is a folder without a checkpoint" in refusal(folder).message
+    (folder / "last.pth").touch()
+    assert "last.pth" in refusal(folder).message
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (".metadata", "dcp_to_torch"),
+        ("zero_to_fp32.py", "python zero_to_fp32.py"),
+        ("saved_model.pb", "torch.save"),
+    ],
+)
+def test_folders_of_other_programs(tmp_path: Path, name: str, told: str) -> None:
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / name).touch()
+    assert told in refusal(tmp_path / "weights").hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is hidden from root")
+def test_folder_that_may_not_be_read(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir(mode=0)
+    assert "cannot be read" in refusal(tmp_path / "weights").message
+
+
+def test_links_that_lead_nowhere(tmp_path: Path) -> None:
+    (tmp_path / "gone.pt").symlink_to("moved.pt")
+    assert "leads nowhere" in refusal(tmp_path / "gone.pt").message
+
+
+def test_name_longer_than_any_file_has(tmp_path: Path) -> None:
+    assert "cannot be read" in refusal(tmp_path / ("x" * 5000)).message
 
 
 def test_pipe_is_not_waited_for(tmp_path: Path) -> None:
@@ -103,6 +133,18 @@ def test_safetensors_is_known_by_content(tmp_path: Path) -> None:
     assert torch.equal(
         read_checkpoint(tmp_path / "weights.pth").tensors["conv.bias"], stored["conv.bias"]
     )
+
+
+@pytest.mark.parametrize("length", [0x80, 0x4B50, 0x8080])
+def test_safetensors_whose_header_length_looks_like_another_format(
+    tmp_path: Path, length: int
+) -> None:
+    """Pickles begin with 0x80, zip archives with 0x50 0x4b."""
+    content = save({"w": torch.ones(2)})
+    (own,) = struct.unpack("<Q", content[:8])
+    padded = struct.pack("<Q", length) + content[8 : 8 + own].ljust(length) + content[8 + own :]
+    (tmp_path / "w.safetensors").write_bytes(padded)
+    assert torch.equal(read_checkpoint(tmp_path / "w.safetensors").tensors["w"], torch.ones(2))
 
 
 @pytest.mark.parametrize("shape", [[10**12], [2**40, 2**40], [10]])
@@ -151,14 +193,10 @@ def test_pickle_cut_off_inside_is_refused(tmp_path: Path) -> None:
     assert "pickle" in refused(tmp_path, pickle.dumps({"a": Payload(tmp_path)}, 4)[:-20]).message
 
 
-def test_whole_model_names_its_class(tmp_path: Path) -> None:
-    torch.save(nn.Sequential(nn.Conv2d(3, 4, 3)), tmp_path / "model.pt")
+def test_whole_model_of_the_old_format_names_its_class(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3))
+    torch.save(network, tmp_path / "model.pt", _use_new_zipfile_serialization=False)
     assert "torch.nn.modules.container.Sequential" in refusal(tmp_path / "model.pt").message
-
-
-def test_hyperparameters_name_their_class(tmp_path: Path) -> None:
-    torch.save({"model": weights(), "args": argparse.Namespace(lr=1)}, tmp_path / "args.pt")
-    assert "argparse.Namespace" in refusal(tmp_path / "args.pt").message
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
@@ -186,14 +224,41 @@ def test_exported_program_by_its_members(tmp_path: Path, member: str) -> None:
 
 
 def test_zip_of_something_else(tmp_path: Path) -> None:
-    np.savez(tmp_path / "arrays.npz", images=np.zeros(3))
-    assert "images.npy" in refusal(tmp_path / "arrays.npz").message
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        archive.writestr("readme.md", "weights to follow")
+    assert "readme.md" in refusal(tmp_path / "some.zip").message
+
+
+@pytest.mark.parametrize(
+    ("member", "told"),
+    [
+        ("images.npy", "NumPy archive"),
+        ("model.weights.h5", "Keras"),
+        ("net/.data/extern_modules", "torch.package"),
+    ],
+)
+def test_archives_of_other_programs(tmp_path: Path, member: str, told: str) -> None:
+    with zipfile.ZipFile(tmp_path / "file.pt", "w") as archive:
+        archive.writestr(member, "")
+    assert told in refusal(tmp_path / "file.pt").message
 
 
 def test_zip_bomb(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb/data.pkl", b"\0" * 10_000_000)
     assert "compressed" in refusal(tmp_path / "bomb.pt").message
+
+
+def test_protocol_that_torch_cannot_read_safely(tmp_path: Path) -> None:
+    torch.save(weights(), tmp_path / "new.pt", pickle_protocol=4)
+    assert "protocol 4" in refusal(tmp_path / "new.pt").message
+
+
+def test_zip_archive_that_is_called_safetensors(tmp_path: Path) -> None:
+    stored = weights()
+    torch.save(stored, tmp_path / "w.safetensors")
+    found = read_checkpoint(tmp_path / "w.safetensors").tensors
+    assert torch.equal(found["conv.bias"], stored["conv.bias"])
 
 
 def test_view_that_repeats_a_few_bytes(tmp_path: Path) -> None:
@@ -234,6 +299,14 @@ def tar_bytes() -> bytes:
         (b"\x1f\x8b\x08" + bytes(20), "gzip"),
         (b"\x89HDF\r\n\x1a\n" + bytes(20), "Keras"),
         (b"\x08\x0a\x12\x07pytorch" + bytes(20), "ONNX"),
+        (b"\x08\x0a\x3a\x80\x01" + bytes(20), "ONNX"),
+        (b"\x08\x01\x12\x0a\x0a\x02" + bytes(20), "08 01 12 0a"),
+        (b"\x08", "08"),
+        (b"GGUF\x03" + bytes(20), "GGUF"),
+        (b"\x1c\0\0\0TFL3" + bytes(20), "TensorFlow Lite"),
+        (b"\x34\0\0\0ET12" + bytes(20), "ExecuTorch"),
+        (b"\x93NUMPY\x01\0" + bytes(20), "NumPy"),
+        (b'{"architectures": ["ResNet"]}', "text file"),
         (bytes(range(200, 256)) * 4, "c8 c9 ca cb"),
         (bytes(64), "00 00 00 00"),
     ],
@@ -263,6 +336,24 @@ def test_damaged_bytes_never_crash(tmp_path: Path) -> None:
             path.write_bytes(content)
             with suppress(CheckpointError):
                 read_checkpoint(path)
+
+
+def test_damaged_pickles_never_crash(tmp_path: Path) -> None:
+    """As above, in an archive that is whole but for its pickle."""
+    generator = np.random.default_rng(0)
+    content = {"state_dict": weights(), "model": nn.Linear(2, 2), "best": np.float32(1)}
+    torch.save(content, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    pickled = members["whole/data.pkl"]
+    for position in generator.integers(0, len(pickled), 200):
+        damaged = bytearray(pickled)
+        damaged[position] = generator.choice(bytearray(b"}](NtRbQ.sueaq\x80\x81\x85\x86\x87KMJX"))
+        with zipfile.ZipFile(tmp_path / "file.pt", "w") as archive:
+            for name, member in members.items():
+                archive.writestr(name, damaged if name == "whole/data.pkl" else member)
+        with suppress(CheckpointError):
+            read_checkpoint(tmp_path / "file.pt")
 
 
 def test_control_characters_in_the_name_are_escaped(tmp_path: Path) -> None:

@@ -5,23 +5,18 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.pictures import PLAIN, noise, paint, png, read, red
 from PIL import Image
 
 from normstats.errors import ImagesError, SettingError
-from normstats.inputs import ImageFolder, Preprocessing, open_images
-
-PLAIN = Preprocessing(mean=(0.0,), std=(1.0,))
-
-
-def paint(path: Path, value: int = 0, size: tuple[int, int] = (6, 4)) -> None:
-    """A lossless image whose values tell it apart."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, (value, 100, 200)).save(path, "PNG")
+from normstats.inputs import Preprocessing, open_images
+from normstats.inputs.images import batches, reading
 
 
 @pytest.fixture
@@ -35,20 +30,6 @@ def classes(tmp_path: Path) -> Path:
     paint(root / ".cache" / "1.png")
     (root / "a" / "notes.txt").write_text("no image")
     return root
-
-
-def read(
-    images: ImageFolder, batch_size: int = 3, workers: int = 0
-) -> tuple[torch.Tensor, list[int] | None]:
-    batches = list(images.batches(batch_size, workers))
-    if images.labels is None:
-        return torch.cat([batch for batch in batches if isinstance(batch, torch.Tensor)]), None
-    pairs = [batch for batch in batches if isinstance(batch, tuple)]
-    return torch.cat([x for x, _ in pairs]), [int(label) for _, y in pairs for label in y]
-
-
-def red(images: torch.Tensor) -> list[int]:
-    return [round(255 * float(image[0].mean())) for image in images]
 
 
 def test_class_folders(classes: Path) -> None:
@@ -99,18 +80,6 @@ def test_limit_is_a_seeded_sample_in_order(classes: Path) -> None:
     assert red(read(limited)[0]) == expected
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
-def test_workers_change_nothing(classes: Path) -> None:
-    (classes / "b" / "broken.png").write_bytes(b"no image")
-    results = []
-    for workers in (0, 2):
-        images = open_images(classes)
-        results.append((*read(images, workers=workers), images.skipped, images.fingerprint))
-    assert torch.equal(results[0][0], results[1][0])
-    assert results[0][1:] == results[1][1:]
-    assert len(results[0][2]) == 1
-
-
 def test_torch_random_numbers_stay_where_they_are(classes: Path) -> None:
     before = torch.get_rng_state()
     read(open_images(classes, limit=3))
@@ -146,33 +115,83 @@ def test_fingerprint_waits_for_the_end(classes: Path) -> None:
 
 def test_broken_images_are_skipped_counted_and_named(classes: Path) -> None:
     buffer = io.BytesIO()
-    values = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    Image.fromarray(values).save(buffer, "JPEG")
+    Image.fromarray(noise(1, 64, 64)[0]).save(buffer, "JPEG")
     (classes / "a" / "0cut.jpg").write_bytes(buffer.getvalue()[:2000])
     (classes / "a" / "0empty.jpg").touch()
     (classes / "b" / "text.png").write_text("<html>")
     (classes / "c" / "gone.png").symlink_to("nowhere.png")
     (classes / "c" / "loop.png").symlink_to("loop.png")
-    images = open_images(classes, preprocessing=PLAIN)
-    assert len(images) == 12
+    os.mkfifo(classes / "c" / "pipe.png")
+    (classes / "c" / "piped.png").symlink_to("pipe.png")
+    images = open_images(classes, preprocessing=PLAIN, allow_bad=True)
+    assert len(images) == 14
     for _ in range(2):  # reading again counts again, not on top
         values_read, labels = read(images, batch_size=2)
         assert red(values_read) == [0, 1, 2, 3, 4, 5, 6]
         assert labels == [0, 0, 1, 1, 2, 2, 2]
         reasons = dict(images.skipped)
         assert list(reasons) == [
-            "a/0cut.jpg", "a/0empty.jpg", "b/text.png", "c/gone.png", "c/loop.png",
+            "a/0cut.jpg", "a/0empty.jpg", "b/text.png", "c/gone.png", "c/loop.png", "c/pipe.png",
+            "c/piped.png",
         ]  # fmt: skip
         assert "truncated" in reasons["a/0cut.jpg"]
         assert reasons["b/text.png"] == "not an image"
         assert "No such file" in reasons["c/gone.png"]
+        assert "a pipe" in reasons["c/pipe.png"]
+
+
+@pytest.mark.parametrize(
+    ("count", "bad", "refused"), [(20, 1, False), (19, 1, True), (41, 3, True)]
+)
+@pytest.mark.parametrize("place", ["first", "last"])
+def test_more_than_5_percent_broken(
+    tmp_path: Path, count: int, bad: int, refused: bool, place: str
+) -> None:
+    for i in range(count):
+        paint(tmp_path / f"m{i:02}.png", i)
+    names = [f"{'a' if place == 'first' else 'z'}{i}.png" for i in range(bad)]
+    for name in names:
+        paint(tmp_path / name)
+    for i in range(bad):
+        (tmp_path / f"m{i:02}.png").unlink()
+        (tmp_path / names[i]).write_text("no image")
+    images = open_images(tmp_path)
+    if not refused:
+        assert len(read(images)[0]) == count - bad
+        return
+    with pytest.raises(ImagesError, match=f"More than 5 % of the {count} .*{names[0]}") as caught:
+        read(images)
+    assert "--allow-bad" in caught.value.hint
+    allowed = open_images(tmp_path, allow_bad=True)
+    assert len(read(allowed)[0]) == count - bad
+    assert [name for name, _ in allowed.skipped] == names
+
+
+def test_broken_images_make_no_smaller_batch(classes: Path) -> None:
+    (classes / "a" / "0.png").write_text("no image")
+    images = open_images(classes, allow_bad=True)
+    assert [len(batch[0]) for batch in images.batches(3)] == [3, 3, 1]
+
+
+def test_large_images_come_in_smaller_batches(
+    classes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = read(open_images(classes))
+    one = 3 * 4 * 6 * 4
+    for most, sizes in [(2 * one, [2, 2, 2, 1]), (one - 1, [1] * 7), (3 * one - 1, [2, 2, 2, 1])]:
+        monkeypatch.setattr(batches, "_MOST_BYTES", most)
+        images = open_images(classes)
+        assert [len(batch[0]) for batch in images.batches(5)] == sizes
+        values, labels = read(images, 5)
+        assert torch.equal(values, expected[0])
+        assert labels == expected[1]
 
 
 def test_decompression_bomb_is_skipped(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paint(classes / "a" / "bomb.png", size=(40, 40))
     paint(classes / "a" / "small_bomb.png", size=(11, 11))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    images = open_images(classes)
+    images = open_images(classes, allow_bad=True)
     read(images)
     assert [name for name, _ in images.skipped] == ["a/bomb.png", "a/small_bomb.png"]
     assert all("decompression bomb" in reason for _, reason in images.skipped)
@@ -182,30 +201,40 @@ def test_all_broken(tmp_path: Path) -> None:
     for name in ("1.jpg", "2.jpg"):
         (tmp_path / name).write_text("no image")
     with pytest.raises(ImagesError, match=r"None of the 2 images .* 1\.jpg \(not an image\)"):
-        read(open_images(tmp_path))
+        read(open_images(tmp_path, allow_bad=True))
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+def test_images_too_large_for_a_network(classes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "LARGEST_INPUT", 23)
+    with pytest.raises(ImagesError, match=r"^a/1\.png: .* 6x4 pixels") as caught:
+        read(open_images(classes))
+    assert "--resize" in caught.value.hint
+    with pytest.raises(ImagesError, match=r"8x5 pixels"):
+        read(open_images(classes, resize=5))
+    assert read(open_images(classes, resize=5, crop=5))[0].shape == (7, 3, 5, 5)
+    monkeypatch.setattr(reading, "LARGEST_INPUT", 24)
+    assert len(read(open_images(classes))[0]) == 7
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batch_size", [1, 100])
 def test_different_sizes(classes: Path, workers: int, batch_size: int) -> None:
     paint(classes / "b" / "wide.png", size=(9, 4))
     with pytest.raises(ImagesError, match=r"a/1\.png is 6x4 .* b/wide\.png is 9x4") as caught:
         read(open_images(classes), batch_size, workers)
-    assert "--resize 256 --crop 224" in (caught.value.hint or "")
+    assert "--resize 256 --crop 224" in caught.value.hint
     with pytest.raises(ImagesError) as caught:
         read(open_images(classes, preprocessing=Preprocessing(resize=8)))
-    assert "--crop 8" in (caught.value.hint or "")
+    assert "--crop 8" in caught.value.hint
     cut = open_images(classes, preprocessing=Preprocessing(resize=8, crop=8))
     assert read(cut, batch_size, workers)[0].shape == (8, 3, 8, 8)
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 2])
 def test_image_smaller_than_the_crop(classes: Path, workers: int) -> None:
     with pytest.raises(ImagesError, match=r"^a/1\.png: 6x4 pixels are less") as caught:
         read(open_images(classes, preprocessing=Preprocessing(crop=5)), workers=workers)
-    assert "--resize 5" in (caught.value.hint or "")
+    assert "--resize 5" in caught.value.hint
 
 
 def test_links_in_circles_end(classes: Path) -> None:
@@ -224,10 +253,20 @@ def test_linked_class_folders_are_read(classes: Path, tmp_path: Path) -> None:
     assert len(images) == 5
 
 
-def test_pipes_are_not_waited_for(classes: Path) -> None:
-    os.mkfifo(classes / "a" / "pipe.png")
-    (classes / "a" / "linked.png").symlink_to("pipe.png")
-    assert len(open_images(classes)) == 7
+@pytest.mark.parametrize("name", ["x.gif", "X.JFIF", "x.TiF", "x.webp", "folder.png/x.bmp"])
+def test_what_is_an_image(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    Image.new("RGB", (3, 2)).save(path, "JPEG" if "J" in name else None)
+    images = open_images(tmp_path)
+    assert images.names == (name,)
+    assert read(images)[0].shape == (1, 3, 2, 3)
+
+
+def test_options_stand_in_for_the_preprocessing(classes: Path) -> None:
+    given = Preprocessing(resize=8, crop=8, mean=(0.1, 0.2, 0.3), std=(1.0, 2.0, 3.0))
+    images = open_images(classes, preprocessing=given, resize=16, std=(0.5,) * 3, crop=0)
+    assert images.preprocessing == Preprocessing(resize=16, mean=given.mean, std=(0.5,) * 3)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
@@ -236,9 +275,61 @@ def test_missing_folder(tmp_path: Path) -> None:
     assert caught.value.hint
 
 
-def test_file_instead_of_a_folder(classes: Path) -> None:
-    with pytest.raises(ImagesError, match="is a file"):
-        open_images(classes / "a" / "1.png")
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("1.png", png(), "one image"),
+        ("1.jpg", b"\xff\xd8\xff\xe0", "one image"),
+        ("x.tar.gz", b"\x1f\x8b\x08", "gunzip"),
+        ("x.tar.zst", b"(\xb5/\xfd", "unzstd"),
+        ("x.parquet", b"PAR1", "hf:"),
+        ("x.txt", b"dear diary", "64 65 61 72"),
+        ("x.npy", b"", "empty"),
+    ],
+)
+def test_files_that_hold_no_images(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ImagesError, match=name) as caught:
+        open_images(tmp_path / name)
+    assert words in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "images")
+    with pytest.raises(ImagesError, match="a pipe"):
+        open_images(tmp_path / "images")
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("cifr10:/data", "cifar10"),
+        ("coco:/data", "torchvision dataset"),
+        ("CocoDetection:/data", "give the folder of its images"),
+        ("cifar10", "cifar10:FOLDER"),
+        ("pets:", "pets:FOLDER"),
+        ("hf:", "hf:NAME"),
+        ("cifar10:/no/such", "There is no folder /no/such"),
+        ("some/where:else", "There is no folder or file some/where:else"),
+        ("x" * 5000, "too long"),
+        ("nul\0", r"nul\x00"),
+        ("", "empty"),
+    ],
+)
+def test_names_of_nothing(
+    spec: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ImagesError) as caught:
+        open_images(spec)
+    assert words in str(caught.value)
+    assert caught.value.hint
+
+
+def test_what_exists_wins_over_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paint(Path("cifar10:x/1.png"))
+    assert len(open_images("cifar10:x")) == 1
 
 
 def test_no_image(tmp_path: Path) -> None:
@@ -248,7 +339,7 @@ def test_no_image(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     with pytest.raises(ImagesError, match=r"4 files \(2 \.txt, 1 no suffix, 1 \.csv\)") as caught:
         open_images(tmp_path)
-    assert ".jpg" in (caught.value.hint or "")
+    assert ".jpg" in caught.value.hint
 
 
 @pytest.mark.parametrize("limit", [0, -5])
@@ -274,6 +365,40 @@ def test_hostile_names_are_escaped(tmp_path: Path) -> None:
     paint(tmp_path / "good.png")
     (tmp_path / "bad\x1b[2J\n.png").write_text("no image")
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/bytes\xff.png")).write_text("no image")
-    images = open_images(tmp_path)
+    images = open_images(tmp_path, allow_bad=True)
     read(images)
     assert [name for name, _ in images.skipped] == [r"bad\x1b[2J\n.png", r"bytes\udcff.png"]
+
+
+def test_class_names_are_printable_and_told_apart(tmp_path: Path) -> None:
+    for folder in ("<b>", "\x1b[2J", r"\x1b[2J"):
+        paint(tmp_path / folder / "1.png")
+    images = open_images(tmp_path)
+    assert images.classes == (r"\x1b[2J (0)", "<b>", r"\x1b[2J (2)")
+
+
+def test_folders_of_other_things_point_to_them(tmp_path: Path) -> None:
+    (tmp_path / "train.tar").touch()
+    with pytest.raises(ImagesError) as caught:
+        open_images(tmp_path)
+    assert "train.tar" in caught.value.hint
+
+
+def test_a_layout_is_for_arrays(classes: Path) -> None:
+    with pytest.raises(SettingError, match="arrays"):
+        open_images(classes, layout="nchw")
+    with pytest.raises(SettingError, match="nwhc"):
+        open_images(classes, layout="nwhc")
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_are_listed_quickly(tmp_path: Path) -> None:
+    for folder in range(100):
+        (tmp_path / f"{folder}").mkdir()
+        for file in range(1000):
+            os.mknod(tmp_path / f"{folder}" / f"{file}.png")
+    start = time.perf_counter()
+    images = open_images(tmp_path, limit=500)
+    assert time.perf_counter() - start < 10
+    assert images.labels is not None
+    assert np.bincount(images.labels).tolist() == [5] * 100

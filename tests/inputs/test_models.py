@@ -11,8 +11,8 @@ from helpers.cifar_resnet import resnet20
 from torch import nn
 
 import normstats
-from normstats.errors import ArchitectureError, CheckpointError
-from normstats.inputs import input_channels, load, load_model, open_images
+from normstats.errors import ArchitectureError, CheckpointError, SettingError
+from normstats.inputs import Preprocessing, input_channels, load, load_model, open_images
 
 REPOSITORY = Path(__file__).parents[2]
 REAL = REPOSITORY.parent / "shared" / "data" / "resnet20-cifar10"
@@ -32,6 +32,7 @@ def test_load_tells_where_the_model_comes_from(weights: Path) -> None:
     assert loaded.arch == ARCH
     assert loaded.sha256 == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert loaded.notes == ()
+    assert loaded.description == f"weights.pt, {ARCH}"
     assert not any(module.training for module in loaded.model.modules())
 
 
@@ -54,7 +55,7 @@ def test_stored_architecture(tmp_path: Path) -> None:
     content = {"arch": "shufflenet_v2_x0_5", "state_dict": model.state_dict()}
     torch.save(content, tmp_path / "weights.pt")
     loaded = load(tmp_path / "weights.pt")
-    assert loaded.arch == "shufflenet_v2_x0_5"
+    assert loaded.arch == "torchvision:shufflenet_v2_x0_5"
     assert any("shufflenet_v2_x0_5" in note for note in loaded.notes)
 
 
@@ -64,12 +65,14 @@ def build_shufflenet() -> nn.Module:
     return shufflenet_v2_x0_5(weights=None)
 
 
+@pytest.mark.usefixtures("without_timm")
 def test_no_architecture(weights: Path) -> None:
     with pytest.raises(ArchitectureError, match="does not say") as caught:
         load(weights)
     assert "--arch" in (caught.value.hint or "")
 
 
+@pytest.mark.usefixtures("without_timm")
 def test_checkpoint_cannot_choose_the_code_that_runs(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     (tmp_path / "evil.py").write_text(f"import pathlib\npathlib.Path({str(trace)!r}).touch()\n")
@@ -80,6 +83,51 @@ def test_checkpoint_cannot_choose_the_code_that_runs(tmp_path: Path) -> None:
             load(tmp_path / "weights.pt")
         assert "--arch" in (caught.value.hint or "")
     assert not trace.exists()
+
+
+def test_images_are_prepared_as_by_the_zoo_of_the_architecture(tmp_path: Path) -> None:
+    torch.save(build_shufflenet().state_dict(), tmp_path / "weights.pt")
+    loaded = load(tmp_path / "weights.pt", "shufflenet_v2_x0_5")
+    assert loaded.arch == "torchvision:shufflenet_v2_x0_5"
+    assert loaded.preprocessing == Preprocessing(256, 224)
+    assert loaded.notes == (
+        "Unless told otherwise, images are prepared as for torchvision shufflenet_v2_x0_5, "
+        "IMAGENET1K_V1.",
+    )
+
+
+def test_images_are_prepared_as_by_timm(tmp_path: Path) -> None:
+    timm = pytest.importorskip("timm", reason="timm is an extra")
+    torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "weights.pt")
+    loaded = load(tmp_path / "weights.pt", "timm:test_resnet")
+    settings = timm.get_pretrained_cfg("test_resnet")
+    assert loaded.preprocessing == Preprocessing(168, 160, settings.mean, settings.std)
+
+
+def test_own_architectures_have_no_preprocessing(weights: Path) -> None:
+    assert load(weights, ARCH).preprocessing is None
+    assert load(weights, resnet20).preprocessing is None
+
+
+@pytest.mark.parametrize("stored", [torch.float32, torch.float16, torch.bfloat16])
+def test_half_precision_is_loaded_as_float32(tmp_path: Path, stored: torch.dtype) -> None:
+    state = resnet20().state_dict()
+    half = {n: t.to(stored) if t.is_floating_point() else t for n, t in state.items()}
+    torch.save(half, tmp_path / "weights.pt")
+    for arch in (ARCH, resnet20().half()):
+        loaded = load(tmp_path / "weights.pt", arch)
+        kept = loaded.model.state_dict()
+        assert {t.dtype for t in kept.values()} == {torch.float32, torch.int64}
+    precise = load(tmp_path / "weights.pt", ARCH).model.state_dict()
+    assert all(torch.equal(precise[n], half[n].to(precise[n].dtype)) for n in state)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_other_precision_where_asked(weights: Path, dtype: str) -> None:
+    model = load_model(weights, ARCH, dtype=dtype)
+    assert {p.dtype for p in model.parameters()} == {getattr(torch, dtype)}
+    with pytest.raises(SettingError, match="float8"):
+        load(weights, ARCH, dtype="float8")
 
 
 @pytest.mark.parametrize(

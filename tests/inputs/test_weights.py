@@ -64,6 +64,8 @@ def test_plain() -> None:
         "module._orig_mod.",
         "model.backbone.",
         "_orig_mod.module.model.",
+        "student.",
+        "module.my_network.",
     ],
 )
 def test_prefixes_are_stripped(prefix: str) -> None:
@@ -187,9 +189,15 @@ def renamed(prefix: str) -> Callable[[dict[str, Tensor]], dict[str, Tensor]]:
         (without("bn1.running_mean"), ["1 weights missing", "bn1.running_mean (4,)"]),
         (lambda g: g | {"conv9.weight": torch.ones(2, 3)}, ["1 unexpected", "conv9.weight (2, 3)"]),
         (lambda g: trained(width=8), ["of another shape", "(8, 3, 3, 3)", "wider or narrower"]),
-        (renamed("student."), ["prefix 'student.'"]),
+        (
+            lambda g: renamed("student.")(g) | renamed("teacher.")(g),
+            ["each of the prefixes student., teacher."],
+        ),
         (lambda g: {"a.weight": torch.ones(3)}, ["not one name in common", "conv1.weight"]),
-        (lambda g: g | {"fc.weight": g["fc.weight"].to(torch.int8)}, ["int8", "1 of another"]),
+        (
+            lambda g: g | {"fc.weight": g["fc.weight"].to(torch.int8)},
+            ["int8", "1 of another", "quantized"],
+        ),
         (lambda g: g | {"fc.weight": torch.ones(7, 4)}, ["1 of another shape", "(7, 4)"]),
         (lambda g: g | {"fc.weight": torch.ones(7, 9), "fc.bias": torch.ones(7)}, ["(7, 9)"]),
         (lambda g: g | {"bn1.weight": torch.ones(5)}, ["bn1.weight is (5,)"]),

@@ -1,0 +1,168 @@
+"""Images in batches."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from normstats.errors import ImagesError, SettingError
+from normstats.inputs.images.classes import told_apart
+from normstats.inputs.images.processes import read_in_order
+from normstats.inputs.images.reading import Reader, Reading
+from normstats.inputs.images.source import Source
+from normstats.inputs.preprocessing import Preprocessing
+from normstats.printable import first_few, printable
+
+Pixels = NDArray[np.float32]
+Shape = tuple[int, ...]
+
+# Of a batch; larger images come in smaller batches.
+_MOST_BYTES = 256 << 20
+# More images than one in this many that cannot be read are an error, unless they are allowed.
+_BAD_ONE_IN = 20
+
+
+class Images:
+    """The images of a source, or a sample of them, ready to be read in batches.
+
+    Attributes:
+        names: of the images to be read ``(N,)``, in order.
+        classes: the names of the classes, printable and no two alike; empty where there are none.
+        labels: the class index of each of ``names`` ``(N,)``, or None where there are no classes.
+        channels: of each image.
+        preprocessing: what happens to each image.
+        notes: what the user should know about how the images were understood; sentences.
+        skipped: after reading, the images that could not be read: printable name and reason.
+        fingerprint: after reading to the end, SHA-256 over the names and contents of the images
+            that were read; else None.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        indices: Sequence[int],
+        preprocessing: Preprocessing,
+        channels: int,
+        *,
+        allow_bad: bool = False,
+    ) -> None:
+        listing = source.listing
+        self.names = tuple(listing.names[index] for index in indices)
+        self.classes = told_apart(printable(name) for name in listing.classes)
+        self.labels = None if listing.labels is None else listing.labels[np.asarray(indices)]
+        self.channels = channels
+        self.preprocessing = preprocessing
+        self.notes = listing.notes
+        self.skipped: list[tuple[str, str]] = []
+        self.fingerprint: str | None = None
+        self._source = source
+        self._indices = indices
+        self._allow_bad = allow_bad
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __repr__(self) -> str:
+        shown, classes = self._source.listing.shown, len(self.classes)
+        return f"Images({shown}, {len(self):,} images, {classes} classes)"
+
+    def batches(
+        self, batch_size: int, workers: int = 0
+    ) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
+        """Read all images, in order.
+
+        An image that cannot be read is left out and listed in ``skipped``.
+
+        Args:
+            batch_size: the number of images in a batch; fewer where they would take too much
+                memory.
+            workers: processes that decode; 0 decodes in this one. What comes out is the same.
+
+        Yields:
+            Images ``(N, C, H, W)`` in float32 with their labels ``(N,)`` in int64; the images
+            alone where there are no classes.
+
+        Raises:
+            SettingError: a batch size below 1, a negative number of workers.
+            ImagesError: images of different sizes, or too many that cannot be read.
+        """
+        if batch_size < 1:
+            raise SettingError(f"The batch size is {batch_size}.", "Give 1 or more.")
+        if workers < 0:
+            raise SettingError(f"The number of workers is {workers}.", "Give 0 or more.")
+        return self._batches(batch_size, workers)
+
+    def _batches(self, batch_size: int, workers: int) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
+        places: list[int] = []
+        images: list[Pixels] = []
+        for place, image in self._good(workers):
+            places.append(place)
+            images.append(image)
+            if len(images) == batch_size or (len(images) + 1) * image.nbytes > _MOST_BYTES:
+                batch = self._batch(places, images)
+                places, images = [], []  # before the network runs, since they take memory
+                yield batch
+        if images:
+            yield self._batch(places, images)
+
+    def _batch(self, places: list[int], images: list[Pixels]) -> Tensor | tuple[Tensor, Tensor]:
+        stacked = torch.from_numpy(np.stack(images))
+        if self.labels is None:
+            return stacked
+        return stacked, torch.from_numpy(self.labels[places])
+
+    def _good(self, workers: int) -> Iterator[tuple[int, Pixels]]:
+        """The images that can be read, and their places among ``names``."""
+        self.skipped = []
+        self.fingerprint = None
+        digest = hashlib.sha256()
+        first: tuple[str, Shape] | None = None
+        reader = Reader(self._source, self.preprocessing, self.channels)
+        readings = read_in_order(reader, self._indices, workers)
+        for place, reading in enumerate(readings):
+            name = self.names[place]
+            if reading.image is None:
+                self._skip(reading, name)
+                continue
+            first = first or (name, reading.image.shape)
+            if reading.image.shape != first[1]:
+                raise self._sizes_differ(first, (name, reading.image.shape))
+            digest.update(name.encode("utf-8", "surrogatepass") + b"\0" + reading.digest)
+            yield place, reading.image
+        if first is None:
+            raise ImagesError(
+                f"None of the {len(self)} images in {self._source.listing.shown} can be read: "
+                f"{self._reasons()}.",
+                "Check that an image viewer opens them.",
+            )
+        self.fingerprint = digest.hexdigest()
+
+    def _skip(self, reading: Reading, name: str) -> None:
+        if isinstance(reading.problem, ImagesError):
+            raise reading.problem
+        self.skipped.append((printable(name), reading.problem or "not read"))
+        if self._allow_bad or len(self.skipped) * _BAD_ONE_IN <= len(self):
+            return
+        raise ImagesError(
+            f"More than {100 // _BAD_ONE_IN} % of the {len(self):,} images in "
+            f"{self._source.listing.shown} cannot be read, among them {self._reasons()}.",
+            "Mend or remove them; or leave them out with --allow-bad.",
+        )
+
+    def _reasons(self) -> str:
+        return first_few((f"{name} ({reason})" for name, reason in self.skipped), 3)
+
+    def _sizes_differ(self, *both: tuple[str, Shape]) -> ImagesError:
+        first, other = (f"{printable(name)} is {shape[2]}x{shape[1]}" for name, shape in both)
+        resize = self.preprocessing.resize
+        return ImagesError(
+            f"The images differ in size: {first} pixels (width x height), {other}.",
+            f"Cut them to one size: --crop {resize}, say."
+            if resize
+            else "Bring them to one size: --resize 256 --crop 224, say.",
+        )
