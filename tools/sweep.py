@@ -10,15 +10,20 @@ networks die or explode. It sees eight images of noise, as small as it allows.
 
 from __future__ import annotations
 
+import argparse
 import gc
 import time
 import warnings
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor, nn
 from torchvision import models
 
@@ -229,15 +234,124 @@ def tasks() -> list[Case]:
     ]
 
 
-# One small network a family (a source file of timm), by the side of the images it is shown.
-TIMM: Mapping[int, str] = {
-    64: """
-        test_byobnet convmixer_768_32 test_convnext3 cs3darknet_focus_s cspnext_tiny densenet121
-        dla46x_c edgenext_xx_small test_efficientnet efficientvim_m1 efficientvit_b0 fasternet_t0
-        focalnet_tiny_srf ghostnet_050 hgnetv2_b0 hrnet_w18_small inception_next_atto
-        lcnetv2_small lowformer_b0 test_mambaout poolformerv2_s12 mobilenetv3_small_050 test_nfnet
-        pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 repvit_m1 res2next50 resnest14d
-        test_resnet resnetv2_18 rexnet_100 selecsls42 legacy_seresnet18 shvit_s1 skresnet18
-        starnet_s050 tresnet_m twins_pcpvt_small ese_vovnet19b_slim legacy_xception xception41
-    """,
+# One small network for each of timm's families (its source files).
+_TIMM = """
+    convmixer_768_32 convnextv2_atto cs3darknet_focus_s cspnext_tiny davit_tiny densenet121 dla46x_c
+    edgenext_xx_small efficientvim_m1 efficientvit_b0 efficientvit_m0 ese_vovnet19b_slim
+    fasternet_t0 fastvit_t8 focalnet_tiny_srf ghostnet_050 hgnetv2_b0 hrnet_w18_small
+    inception_next_atto lcnetv2_small legacy_seresnet18 legacy_xception mobilenetv3_small_050
+    mobilevit_xxs poolformerv2_s12 pvt_v2_b0 rdnet_tiny regnetx_002 repghostnet_050 repvit_m1
+    res2next50 resnest14d resnetv2_50x1_bit rexnet_100 selecsls42 skresnet18 starnet_s050
+    swiftformer_xs test_byobnet test_efficientnet test_mambaout test_nfnet test_resnet
+    tiny_vit_5m_224 tresnet_m twins_pcpvt_small xception41 xcit_nano_12_p16_224
+"""
+# These are told the size of their images when they are built.
+_TIMM_FIXED = """
+    cait_xxs24_224 convit_tiny deit_tiny_patch16_224 efficientformerv2_s0 gcvit_xxtiny
+    gmlp_ti16_224 hiera_tiny_224 levit_128s nest_tiny pit_ti_224 swin_tiny_patch4_window7_224
+    swinv2_tiny_window16_256 test_coatnet test_vit tnt_s_legacy_patch16_224 visformer_tiny
+    vit_tiny_r_s16_p8_224 volo_d1_224
+"""
+
+
+def timm_families() -> list[Case]:
+    """A network of each of many families of timm."""
+    return [
+        *(Case(f"timm:{name}") for name in _TIMM.split()),
+        *(Case(f"timm:{name}", options={"img_size": 64}) for name in _TIMM_FIXED.split()),
+        Case("timm:inception_v3", (3, 96, 96)),
+    ]
+
+
+PARTS = {
+    "torchvision, classification": classification,
+    "torchvision, other tasks": tasks,
+    "timm, a network a family": timm_families,
 }
+
+
+def table(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """The lines of a Markdown table."""
+    yield (
+        "| network | recognised as | captured | channels | left out | dead | bn@2 | bn@4 | ln | s |"
+    )
+    yield "|---|---|--:|--:|---|--:|--:|--:|--:|--:|"
+    for outcome in outcomes:
+        zoo = outcome.spec.partition(":")[0]
+        others = [s.removeprefix(f"{zoo}:") for s in outcome.recognised if s != outcome.spec]
+        own = ["itself"] if outcome.spec in outcome.recognised else []
+        left_out = Counter(outcome.left_out.values())
+        reasons = [f"{count} {reason}" for reason, count in left_out.items()]
+        if outcome.with_tokens:
+            reasons.append(f"`{TOKENS}` captures {outcome.with_tokens}")
+        elif outcome.refusal:
+            reasons = [f"refused: {outcome.refusal}".replace("|", "\\|")]
+        cells = [
+            outcome.spec.removeprefix(f"{zoo}:"),
+            ", ".join(own + others) or "nothing",
+            f"{outcome.captured} of {outcome.found}",
+            f"{outcome.channels:,}",
+            "; ".join(reasons + outcome.flaws),
+            str(outcome.dead or ""),
+            *(f"{outcome.errors.get(m, np.nan):.2g}" for m in ("bn@2", "bn@4", "ln")),
+            f"{outcome.seconds:.1f}",
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def summary(outcomes: Sequence[Outcome]) -> str:
+    """What came of all of them, in a sentence or two."""
+    recognised = sum(outcome.spec in outcome.recognised for outcome in outcomes)
+    tied = sum(len(outcome.recognised) > 1 for outcome in outcomes)
+    captured = [outcome for outcome in outcomes if outcome.captured]
+    as_tokens = sum(outcome.with_tokens > 0 for outcome in outcomes)
+    layers = sum(outcome.captured for outcome in outcomes)
+    dead = sum(outcome.dead for outcome in outcomes)
+    bad = sum(reason == "not finite" for o in outcomes for reason in o.left_out.values())
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    return (
+        f"{len(outcomes)} networks: {recognised} recognised as themselves ({tied} in a tie), "
+        f"{len(captured)} captured, {as_tokens} only as tokens, "
+        f"{len(outcomes) - len(captured) - as_tokens} refused. {layers:,} layers, of which {dead} "
+        f"without a live channel; {bad} left out for values that are not finite. "
+        f"{seconds / 60:.1f} minutes."
+    )
+
+
+HEADER = f"""# The zoos, swept
+
+Written by `tools/sweep.py`; `pytest -m slow tests/test_sweep.py` holds every row to what is
+expected of it.
+
+Each network is built with its library's own random weights (seed 0) and, where it stores running
+statistics, takes them from one batch. It is recognised from the names and shapes of its state dict
+alone, sees {IMAGES} images of noise, as small as it allows, and is analyzed with
+`{METHODS}`. *captured*: norm layers, or convolutions where there are none, of all that
+were found. *dead*: captured layers without a live channel. The last columns are medians over
+layers of the error, and seconds on two cores.
+"""
+
+
+def main() -> None:
+    """Sweep what was asked for."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("only", nargs="*", help="patterns of names; without, write docs/sweep.md")
+    only = parser.parse_args().only
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    page = [HEADER]
+    for title, cases in PARTS.items():
+        outcomes: list[Outcome] = []
+        for case in cases():
+            if not only or any(fnmatchcase(case.spec, pattern) for pattern in only):
+                outcomes.append(run(case))
+                console.print(list(table(outcomes))[-1])
+        if outcomes:
+            console.print(summary(outcomes))
+            page += [f"## {title}", "", summary(outcomes), "", *table(outcomes), ""]
+    if not only:
+        target = Path(__file__).parents[1] / "docs" / "sweep.md"
+        target.write_text("\n".join(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

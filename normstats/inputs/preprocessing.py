@@ -1,15 +1,12 @@
-"""From an image file to the numbers a network takes."""
+"""From an image to the numbers a network takes."""
 
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass, replace
-from typing import BinaryIO
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional
@@ -17,10 +14,6 @@ from torchvision.transforms.v2 import functional
 from normstats.errors import ImagesError, SettingError
 from normstats.printable import printable
 
-# What files with the accepted suffixes may hold. Pillow's other formats stay shut, whatever a
-# file is called: some start programs (PostScript).
-_FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
-_LARGEST_16_BIT = 65535
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest")
 
 
@@ -157,36 +150,3 @@ class Preprocessing:
         )
         # Bicubic overshoots; images of 8 bits are clipped anyway.
         return resized.clamp(0, 1) if isinstance(resized, Tensor) else resized
-
-
-def decode(file: BinaryIO, channels: int) -> Image.Image | Tensor:
-    """The image in an open file, upright, as RGB or (for one channel) grey.
-
-    Returns:
-        A Pillow image of 8 bits; of 16-bit files, float32 in 0..1 ``(C, H, W)``.
-
-    Raises:
-        Exception: whatever Pillow raises for a damaged file, and for one of more pixels than its
-            limit against decompression bombs.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(file, formats=_FORMATS) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if image.mode == "I" or image.mode.startswith("I;16"):
-                return _from_16_bits(image, channels)
-            if image.mode == "F":
-                raise ValueError("floating-point pixels, whose range is not known")
-            if image.mode == "P":  # a palette may hold transparency, which RGB cannot take over
-                image = image.convert("RGBA")
-            return image.convert("RGB" if channels == 3 else "L")
-
-
-def _from_16_bits(image: Image.Image, channels: int) -> Tensor:
-    # Pillow would clip these to 8 bits instead of scaling them.
-    values = np.asarray(image, dtype=np.float32)
-    if values.min() < 0 or values.max() > _LARGEST_16_BIT:
-        raise ValueError("32-bit pixels, whose range is not known")
-    grey = torch.from_numpy(values / np.float32(_LARGEST_16_BIT))
-    return grey.expand(channels, -1, -1).contiguous()

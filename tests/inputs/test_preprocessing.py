@@ -16,7 +16,6 @@ from torchvision.transforms._presets import ImageClassification
 
 from normstats.errors import ImagesError, SettingError
 from normstats.inputs import Preprocessing, timm_zoo, torchvision_zoo
-from normstats.inputs.preprocessing import decode
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -95,52 +94,6 @@ def test_crop_larger_than_the_image_is_no_black_border() -> None:
 def test_resizing_does_not_make_an_enormous_image() -> None:
     with pytest.raises(ValueError, match="too long"):
         Preprocessing(resize=256)(Image.new("RGB", (1_000_000, 10)))
-
-
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_modes_become_rgb_or_grey(mode: str, channels: int) -> None:
-    form = "TIFF" if mode in {"CMYK", "YCbCr"} else "PNG"
-    image = decode(written(noise(6, 4, mode), form), channels)
-    assert pixels(image).shape == ((4, 6, 3) if channels == 3 else (4, 6))
-
-
-def test_palette_with_transparency() -> None:
-    palette = noise(6, 4, "P")
-    image = decode(written(palette, transparency=bytes(range(256))), 3)
-    np.testing.assert_array_equal(pixels(image), np.asarray(palette.convert("RGB")))
-
-
-def test_exif_orientation_is_applied() -> None:
-    image = noise(6, 4)
-    exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned clockwise by 90 degrees
-    out = pixels(decode(written(image, exif=exif), 3))
-    np.testing.assert_array_equal(out, np.rot90(np.asarray(image), k=-1))
-
-
-@pytest.mark.parametrize("form", ["PNG", "TIFF"])
-@pytest.mark.parametrize("channels", [1, 3])
-def test_16_bit_pixels_are_scaled_and_not_clipped(form: str, channels: int) -> None:
-    values = np.random.default_rng(0).integers(0, 65536, (4, 6), dtype=np.uint16)
-    image = decode(written(Image.fromarray(values), form), channels)
-    assert isinstance(image, torch.Tensor)
-    assert image.shape == (channels, 4, 6)
-    for channel in image:
-        np.testing.assert_allclose(channel, values / 65535, rtol=1e-6)
-    assert Preprocessing(resize=8, crop=8).for_channels(channels)(image).shape == (channels, 8, 8)
-
-
-def test_floating_point_pixels_are_refused() -> None:
-    with pytest.raises(ValueError, match="range"):
-        decode(written(Image.new("F", (4, 4)), "TIFF"), 3)
-    with pytest.raises(ValueError, match="range"):
-        decode(written(Image.new("I", (4, 4), 1 << 20), "TIFF"), 3)
-
-
-def test_postscript_is_not_opened() -> None:
-    with pytest.raises(Image.UnidentifiedImageError):
-        decode(written(noise(4, 4), "EPS"), 3)
 
 
 def photograph(width: int, height: int) -> Image.Image:
