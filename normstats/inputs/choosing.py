@@ -37,7 +37,10 @@ def choose_architecture(stored: Checkpoint) -> Choice:
     recognition = recognise(stored.tensors)
     if len(recognition.exact) == 1:
         (spec,) = recognition.exact
-        return spec, (f"The weights are those of {spec}, by their names and shapes.",)
+        return spec, (
+            f"The weights are those of {spec}, by their names and shapes; a variant that differs "
+            "only in parts without weights would have to be named with --arch.",
+        )
     if recognition.exact:
         raise _several(stored, recognition)
     raise _none(stored, recognition, unknown)
