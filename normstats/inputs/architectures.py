@@ -17,8 +17,8 @@ from types import ModuleType
 from torch import nn
 
 from normstats.errors import ArchitectureError, did_you_mean
-from normstats.inputs import timm_zoo, torchvision_zoo
 from normstats.inputs.building import build_with, what_happened
+from normstats.inputs.zoos import timm_zoo, torchvision_zoo
 from normstats.printable import first_few, printable
 
 _FORMS = (

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from normstats.errors import ArchitectureError
-from normstats.inputs import signatures, torchvision_zoo
 from normstats.inputs.architectures import zoo_architecture
-from normstats.inputs.checkpoints import Checkpoint
-from normstats.inputs.recognition import Recognition, fits, recognise
+from normstats.inputs.checkpoints.reading import Checkpoint
+from normstats.inputs.zoos import signatures, torchvision_zoo
+from normstats.inputs.zoos.recognition import Recognition, fits, recognise
 from normstats.printable import first_few, printable
 
 _GIVE_IT = "Give it: --arch resnet50 or --arch file.py:function (arch=... in Python)."

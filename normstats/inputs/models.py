@@ -11,15 +11,15 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from normstats.errors import ArchitectureError, SettingError
-from normstats.inputs import timm_zoo, torchvision_zoo
 from normstats.inputs.architectures import build_architecture
 from normstats.inputs.building import build_with
-from normstats.inputs.checkpoints import Checkpoint, read_checkpoint
+from normstats.inputs.checkpoints.reading import Checkpoint, read_checkpoint
+from normstats.inputs.checkpoints.weights import load_into
 from normstats.inputs.choosing import choose_architecture, fitting_architecture
-from normstats.inputs.downloads import is_original
 from normstats.inputs.preprocessing import Preprocessing
-from normstats.inputs.weights import load_into
-from normstats.inputs.zoos import ZooWeights, find_weights
+from normstats.inputs.zoos import timm_zoo, torchvision_zoo
+from normstats.inputs.zoos.downloads import is_original
+from normstats.inputs.zoos.named import ZooWeights, find_weights
 from normstats.printable import printable
 
 Architecture = str | Callable[[], nn.Module] | nn.Module

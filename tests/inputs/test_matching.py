@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normstats.inputs.matching import best_prefix, other_heads, prefixes, stripped
+from normstats.inputs.checkpoints.matching import best_prefix, other_heads, prefixes, stripped
 
 NET = {
     "conv.weight": (4, 3, 3, 3),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from normstats.inputs.pickles import Global, PickleRefusedError, first_global, follow
+from normstats.inputs.checkpoints.pickles import Global, PickleRefusedError, first_global, follow
 
 
 class Payload:

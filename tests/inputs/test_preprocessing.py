@@ -15,7 +15,8 @@ from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
 from normstats.errors import ImagesError, SettingError
-from normstats.inputs import Preprocessing, timm_zoo, torchvision_zoo
+from normstats.inputs import Preprocessing
+from normstats.inputs.zoos import timm_zoo, torchvision_zoo
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:

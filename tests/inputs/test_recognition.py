@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from normstats.errors import ArchitectureError
-from normstats.inputs import load, recognise, signatures
+from normstats.inputs import load, recognise
 from normstats.inputs.building import build_with
+from normstats.inputs.zoos import signatures
 
 State = Mapping[str, Tensor]
 

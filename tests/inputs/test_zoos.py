@@ -21,8 +21,8 @@ from torchvision import models
 import normstats
 from normstats.errors import ArchitectureError, CheckpointError
 from normstats.inputs import Preprocessing, load
-from normstats.inputs.downloads import fetch_url
-from normstats.inputs.zoos import find_weights
+from normstats.inputs.zoos.downloads import fetch_url
+from normstats.inputs.zoos.named import find_weights
 
 NOWHERE = "https://nowhere.invalid"  # a name that is reserved for never being found
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from normstats.errors import CheckpointError
-from normstats.inputs.hints import COPY_AGAIN, GIVE_WEIGHTS
+from normstats.inputs.checkpoints.hints import COPY_AGAIN, GIVE_WEIGHTS
 from normstats.printable import first_few, printable
 
 # What Hugging Face's libraries call the weights in a folder, in the order in which they look.

@@ -8,9 +8,9 @@ from typing import Protocol
 from torch import nn
 
 from normstats.errors import CheckpointError, did_you_mean
-from normstats.inputs import timm_zoo, torchvision_zoo
-from normstats.inputs.checkpoints import Checkpoint
+from normstats.inputs.checkpoints.reading import Checkpoint
 from normstats.inputs.preprocessing import Preprocessing
+from normstats.inputs.zoos import timm_zoo, torchvision_zoo
 from normstats.printable import printable
 
 

@@ -15,9 +15,9 @@ from torch import nn
 
 from normstats.errors import ArchitectureError, CheckpointError, did_you_mean
 from normstats.inputs.building import build_with, what_happened
-from normstats.inputs.checkpoints import Checkpoint
-from normstats.inputs.downloads import fetch_from_hub, fetch_url, misplaced, weights_only
+from normstats.inputs.checkpoints.reading import Checkpoint
 from normstats.inputs.preprocessing import INTERPOLATIONS, Preprocessing
+from normstats.inputs.zoos.downloads import fetch_from_hub, fetch_url, misplaced, weights_only
 from normstats.printable import first_few, printable
 
 _HUB = "hf-hub:"

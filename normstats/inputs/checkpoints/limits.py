@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from normstats.inputs.inert import MADE_BY_TORCH
-from normstats.inputs.pickles import (
+from normstats.inputs.checkpoints.inert import MADE_BY_TORCH
+from normstats.inputs.checkpoints.pickles import (
     Asked,
     Global,
     Made,

@@ -16,9 +16,9 @@ from torchvision import models
 
 from normstats.errors import ArchitectureError, CheckpointError, did_you_mean
 from normstats.inputs.building import build_with
-from normstats.inputs.checkpoints import Checkpoint
-from normstats.inputs.downloads import fetch_url, misplaced
+from normstats.inputs.checkpoints.reading import Checkpoint
 from normstats.inputs.preprocessing import INTERPOLATIONS, Preprocessing
+from normstats.inputs.zoos.downloads import fetch_url, misplaced
 from normstats.printable import first_few, printable
 
 # The heads that torchvision trains beside the main one, and leaves out or builds on demand.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from normstats.errors import CheckpointError
-from normstats.inputs.hints import COPY_AGAIN
+from normstats.inputs.checkpoints.hints import COPY_AGAIN
 from normstats.printable import printable
 
 PICKLE = "/data.pkl"

@@ -16,7 +16,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
-from normstats.inputs.pickles import Asked
+from normstats.inputs.checkpoints.pickles import Asked
 
 _NUMPY = ("numpy._core", "numpy.core")
 

@@ -15,11 +15,11 @@ from typing import Any
 import torch
 
 from normstats.errors import CheckpointError
-from normstats.inputs.archives import pickle_and_sizes
-from normstats.inputs.hints import COPY_AGAIN, SAVE_WEIGHTS
-from normstats.inputs.inert import stand_ins, unwelcome
-from normstats.inputs.limits import check_limits
-from normstats.inputs.pickles import Asked, PickleRefusedError, follow
+from normstats.inputs.checkpoints.archives import pickle_and_sizes
+from normstats.inputs.checkpoints.hints import COPY_AGAIN, SAVE_WEIGHTS
+from normstats.inputs.checkpoints.inert import stand_ins, unwelcome
+from normstats.inputs.checkpoints.limits import check_limits
+from normstats.inputs.checkpoints.pickles import Asked, PickleRefusedError, follow
 from normstats.printable import printable
 
 _UNUSUAL = {

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from normstats.errors import ArchitectureError
-from normstats.inputs import timm_zoo, torchvision_zoo
-from normstats.inputs.matching import Shapes, shapes
+from normstats.inputs.checkpoints.matching import Shapes, shapes
+from normstats.inputs.zoos import timm_zoo, torchvision_zoo
 
 _FORMAT = 1  # of the files in the cache
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from torch import Tensor
 
 from normstats.errors import CheckpointError
-from normstats.inputs.entries import find_architecture, find_weights
-from normstats.inputs.filekinds import FileKind, file_kind
-from normstats.inputs.hints import COPY_AGAIN
-from normstats.inputs.safetensors_files import load_safetensors
-from normstats.inputs.shards import file_in, read_index
-from normstats.inputs.torch_files import load_torch
+from normstats.inputs.checkpoints.entries import find_architecture, find_weights
+from normstats.inputs.checkpoints.filekinds import FileKind, file_kind
+from normstats.inputs.checkpoints.hints import COPY_AGAIN
+from normstats.inputs.checkpoints.safetensors_files import load_safetensors
+from normstats.inputs.checkpoints.shards import file_in, read_index
+from normstats.inputs.checkpoints.torch_files import load_torch
 from normstats.printable import first_few, printable
 
 _LONGEST_NAME = 1000

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from normstats.inputs import signatures, torchvision_zoo
-from normstats.inputs.matching import (
+from normstats.inputs.checkpoints.matching import (
     Shapes,
     best_prefix,
     is_harmless,
@@ -23,7 +22,8 @@ from normstats.inputs.matching import (
     shapes,
     stripped,
 )
-from normstats.inputs.signatures import Zoo
+from normstats.inputs.zoos import signatures, torchvision_zoo
+from normstats.inputs.zoos.signatures import Zoo
 from normstats.printable import first_few
 
 # Which families are looked at closely. Of timm's 1,371 architectures, 1,355 are in one of the four

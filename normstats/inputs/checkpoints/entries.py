@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from normstats.errors import CheckpointError
-from normstats.inputs.hints import SAVE_WEIGHTS
-from normstats.inputs.inert import Inert, class_of
-from normstats.inputs.whole_networks import is_network, network_weights
+from normstats.inputs.checkpoints.hints import SAVE_WEIGHTS
+from normstats.inputs.checkpoints.inert import Inert, class_of
+from normstats.inputs.checkpoints.whole_networks import is_network, network_weights
 from normstats.printable import first_few, printable
 
 # Where training programs put the weights; of several, the first is used. Those that were trained

@@ -8,8 +8,8 @@ from typing import Any, TypeGuard
 from torch import Tensor
 
 from normstats.errors import CheckpointError
-from normstats.inputs.hints import SAVE_WEIGHTS
-from normstats.inputs.inert import Inert
+from normstats.inputs.checkpoints.hints import SAVE_WEIGHTS
+from normstats.inputs.checkpoints.inert import Inert
 
 _MOST_MODULES = 50_000
 _LONGEST_NAME = 1000

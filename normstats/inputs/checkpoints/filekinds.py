@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from normstats.errors import CheckpointError
-from normstats.inputs.archives import PICKLE, members
-from normstats.inputs.hints import COPY_AGAIN, GIVE_WEIGHTS, SAVE_WEIGHTS
-from normstats.inputs.pickles import first_global
+from normstats.inputs.checkpoints.archives import PICKLE, members
+from normstats.inputs.checkpoints.hints import COPY_AGAIN, GIVE_WEIGHTS, SAVE_WEIGHTS
+from normstats.inputs.checkpoints.pickles import first_global
 from normstats.printable import first_few, printable
 
 # What torch.save wrote before it wrote zip archives: PROTO, then its magic number.

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from normstats.errors import CheckpointError
-from normstats.inputs.hints import COPY_AGAIN
+from normstats.inputs.checkpoints.hints import COPY_AGAIN
 from normstats.printable import printable
 
 # Of 100,000 tensors; the format itself allows ten times as much, which takes gigabytes to read.

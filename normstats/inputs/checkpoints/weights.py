@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from normstats.errors import CheckpointError
-from normstats.inputs.checkpoints import Checkpoint
-from normstats.inputs.matching import best_prefix, is_harmless, other_heads, shapes, stripped
+from normstats.inputs.checkpoints.matching import (
+    best_prefix,
+    is_harmless,
+    other_heads,
+    shapes,
+    stripped,
+)
+from normstats.inputs.checkpoints.reading import Checkpoint
 from normstats.printable import first_few, printable
 
 
