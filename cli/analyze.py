@@ -9,7 +9,7 @@ import typer
 from normstats.methods import DEFAULT_METHODS, parse_methods
 from normstats.printable import first_few
 from normstats_cli import options
-from normstats_cli.console import note, progress
+from normstats_cli.console import note, progress, working
 from normstats_cli.runs import choose_folder, finish
 
 if TYPE_CHECKING:
@@ -153,7 +153,8 @@ def analyze(
     from normstats.inputs import input_channels, load, open_images
 
     target = resolve_device(device)
-    loaded = load(checkpoint, arch, dtype=dtype.value)
+    with working("Loading the network", quiet=quiet):
+        loaded = load(checkpoint, arch, dtype=dtype.value)
     for text in loaded.notes:
         note(text, quiet=quiet)
     pictures = open_images(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -47,6 +47,12 @@ def print_error(error: NormstatsError) -> None:
 def _lines(text: str) -> str:
     """The text with its line ends, but no other control character, so that no name drives us."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def working(text: str, *, quiet: bool) -> AbstractContextManager[object]:
+    """A sign of life on stderr for what may take long, such as a download or a recognition."""
+    console = messages()
+    return nullcontext() if quiet or not console.is_terminal else console.status(text)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from normstats_cli import options
-from normstats_cli.console import note, results
+from normstats_cli.console import note, results, working
 
 
 def layers(
@@ -41,9 +41,11 @@ def layers(
     from normstats.inputs import load
     from normstats_reports.terminal import print_descriptions
 
-    loaded = load(checkpoint, arch)
+    with working("Loading the network", quiet=quiet):
+        loaded = load(checkpoint, arch)
     for text in loaded.notes:
         note(text, quiet=quiet)
-    example = example_input(loaded.model, size)
-    found = describe_layers(loaded.model, example, layers=layers, channel_dim=channel_dim)
+    with working("Trying the network", quiet=quiet):
+        example = example_input(loaded.model, size)
+        found = describe_layers(loaded.model, example, layers=layers, channel_dim=channel_dim)
     print_descriptions(results(), found)
