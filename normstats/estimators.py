@@ -79,17 +79,3 @@ def constant(mean: FloatArray, variance: FloatArray, epsilon: float) -> Sampling
         variance_of_variance=zero,
         std=StdAndResidual(np.sqrt(stored + epsilon), variance_of_std=zero, residual=zero),
     )
-
-
-def stored_variance(running_variance: FloatArray, values: int) -> Array:
-    """The biased variance that belongs to a stored one.
-
-    BatchNorm normalizes with the biased variance but stores the unbiased one, n/(n − 1) times
-    larger. The n of its training batches is not in the checkpoint; here n is the number of
-    captured values N·H·W, so that statistics stored from exactly these images have no error.
-
-    Args:
-        running_variance: as stored, ``(C,)``.
-        values: n.
-    """
-    return np.asarray(running_variance, dtype=np.float64) * ((values - 1) / values)

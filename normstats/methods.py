@@ -8,10 +8,20 @@ GroupNorm from one image and C/G channels, batch-group norm from B images and C/
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from normstats.errors import MethodError, did_you_mean
+
+if TYPE_CHECKING:  # numpy is not needed to read a method's name
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from normstats.moments import LayerMoments
+
+    Array = NDArray[np.float64]
+    Statistics = Callable[[Array, Array, LayerMoments], tuple[Array, Array]]
 
 DEFAULT_METHODS = (
     "bn@1,bn@2,bn@4,bn@8,bn@16,bn@32,bn@64,in,gn:32,gn:8,gn:16ch,ln,running"  # one a family
@@ -40,12 +50,15 @@ _TAKES_GROUPS = {"bn": False, "bgn": True, "in": False, "ln": False, "gn": True,
 class Method:
     """One way of estimating a channel's mean and variance.
 
+    For a method of one's own override ``statistics``, or give a function to ``from_function``.
+
     Attributes:
         name: as written on the command line, e.g. ``"bn@8"``.
         batch: images pooled; None for a constant, which depends on no image.
         groups: groups G that the channels are split into, in index order; None where the size
-            of a group is given instead.
-        group_channels: channels a group; None where the number of groups is given.
+            of a group is given instead, or the method is one of one's own.
+        group_channels: channels a group; None where the number of groups is given, or the method
+            is one of one's own.
     """
 
     name: str
@@ -80,10 +93,73 @@ class Method:
             return cls(name, size, group_channels=int(groups))
         return cls(name, size, groups=int(groups))
 
+    @staticmethod
+    def from_function(name: str, statistics: Statistics, *, batch: int) -> Method:
+        """A method of one's own, from a function of a batch's per-channel moments.
+
+        Args:
+            name: for tables and figures; not that of a built-in method.
+            statistics: takes what ``Method.statistics`` takes and gives what that gives.
+            batch: images B that share their statistics.
+
+        Raises:
+            MethodError: the name is taken, or the batch is not a batch.
+        """
+        return _FromFunction(name, batch, function=statistics)
+
+    def __post_init__(self) -> None:
+        if self.has_own_statistics:
+            if _PATTERN.fullmatch(self.name) or "," in self.name or not self.name.strip():
+                raise MethodError(
+                    f"A method of one's own cannot be called {self.name!r}.",
+                    "Choose a name that reads like no built-in method, e.g. my-norm@8.",
+                )
+            if self.batch is None or self.batch < 1:
+                raise MethodError(
+                    f"{self.name}: a batch of {self.batch} images has no statistics.",
+                    "Say how many images share their statistics, e.g. batch=8.",
+                )
+
+    @property
+    def has_own_statistics(self) -> bool:
+        """Whether this is a method of one's own: no cell of the plane, and no constant."""
+        return type(self).statistics is not Method.statistics
+
     @property
     def is_batch_norm(self) -> bool:
         """Whether this is a point of BatchNorm's curve over batch sizes."""
-        return self.name.startswith("bn@")
+        return self.batch is not None and self.group_channels == 1 and self.name.startswith("bn@")
+
+    def statistics(self, mean: Array, variance: Array, layer: LayerMoments) -> tuple[Array, Array]:
+        """The mean M and the biased variance V that each channel of a batch is normalized with.
+
+        This is what the method *is*; analysis has closed forms of its distribution for all that
+        is built in.
+
+        Args:
+            mean: spatial mean of each image and channel, ``(..., B, C)``.
+            variance: biased spatial variance of each, ``(..., B, C)``.
+            layer: what the layer itself says: γ, β, ε, stored statistics.
+
+        Returns:
+            M and V, ``(..., C)``; ``(C,)`` where they are the same for every batch.
+
+        Raises:
+            MethodError: the layer cannot have this method.
+        """
+        shape = (*mean.shape[:-2], mean.shape[-1])
+        if self.batch is None:
+            return stored_statistics(layer)
+        groups = self.groups_in(mean.shape[-1])
+        by_group = (*mean.shape[:-1], groups, -1)
+        means, variances = mean.reshape(by_group), variance.reshape(by_group)
+        pooled_mean = means.mean(axis=(-3, -1), keepdims=True)
+        pooled_variance = (variances + (means - pooled_mean) ** 2).mean(axis=(-3, -1))
+        size = mean.shape[-1] // groups
+        return (
+            pooled_mean.reshape(pooled_variance.shape).repeat(size, axis=-1).reshape(shape),
+            pooled_variance.repeat(size, axis=-1).reshape(shape),
+        )
 
     def groups_in(self, channels: int) -> int:
         """The number of groups in a layer of ``channels`` channels.
@@ -107,6 +183,34 @@ class Method:
 
     def __str__(self) -> str:
         return self.name
+
+
+@dataclass(frozen=True)
+class _FromFunction(Method):
+    """A method of one's own, given as a function."""
+
+    function: Statistics | None = None
+
+    def statistics(self, mean: Array, variance: Array, layer: LayerMoments) -> tuple[Array, Array]:
+        assert self.function is not None
+        return self.function(mean, variance, layer)
+
+
+def stored_statistics(layer: LayerMoments) -> tuple[Array, Array]:
+    """The mean and the biased variance stored in the checkpoint, ``(C,)`` each.
+
+    BatchNorm normalizes with the biased variance but stores the unbiased one, n/(n − 1) times
+    larger. The n of its training batches is not in the checkpoint; here n is the number of
+    captured values N·H·W, so that statistics stored from exactly these images have no error.
+
+    Raises:
+        MethodError: the layer stores none.
+    """
+    if layer.running_mean is None or layer.running_variance is None:
+        raise MethodError("no statistics are stored", "Only layers like BatchNorm store them.")
+    values = layer.images * layer.positions
+    mean, variance = (v.astype("float64") for v in (layer.running_mean, layer.running_variance))
+    return mean, variance * ((values - 1) / values)
 
 
 def parse_methods(methods: str | Iterable[str | Method]) -> list[Method]:

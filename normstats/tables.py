@@ -7,9 +7,7 @@ per layer, method and quantity.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from os import cpu_count
 from typing import Any
 
 import numpy as np
@@ -19,8 +17,9 @@ from normstats.closed_forms import Groups
 from normstats.crossover import crossover
 from normstats.decomposition import TERMS, Decomposition, decompose
 from normstats.errors import MethodError
-from normstats.estimators import Sampling, constant, sample, stored_variance
-from normstats.methods import Method
+from normstats.estimators import constant, sample
+from normstats.layerwise import map_layers
+from normstats.methods import Method, stored_statistics
 from normstats.moments import LayerMoments, Moments
 from normstats.population import Array, Population, Weighting, channel_weights
 from normstats.resampling import Resamples
@@ -72,15 +71,11 @@ def compute_tables(
     Raises:
         MethodError: no layer can have any of the methods.
     """
-    with ThreadPoolExecutor(max_workers=cpu_count()) as pool:
-        layers: list[_LayerTables] = []
-        jobs = pool.map(
-            lambda name: _LayerTables.of(name, moments[name], methods, weights, resamples), moments
-        )
-        for done, layer in enumerate(jobs, start=1):
-            layers.append(layer)
-            if progress is not None:
-                progress(done)
+    layers = map_layers(
+        lambda name, layer: _LayerTables.of(name, layer, methods, weights, resamples),
+        moments,
+        progress,
+    )
     errors = pd.DataFrame(
         [row for layer in layers for row in layer.errors], columns=list(ERROR_COLUMNS)
     )
@@ -168,7 +163,8 @@ class _Values:
 
     def _compute(self, batch: int | None, groups: int) -> dict[str, float]:
         if batch is None:
-            sampling = _stored(self._layer)
+            stored = stored_statistics(self._layer)
+            sampling = constant(*stored, self._layer.epsilon)
         elif batch == 1 and groups == self._layer.channels and self._layer.positions == 1:
             return {}  # the variance of a single value
         else:
@@ -176,16 +172,6 @@ class _Values:
                 self._pooled[groups] = Groups.of(self._population, groups)
             sampling = sample(self._pooled[groups], batch, self._resamples)
         return _layer_values(decompose(self._population, sampling), self._weights)
-
-
-def _stored(layer: LayerMoments) -> Sampling:
-    """The statistics stored in the layer, if it has any."""
-    if layer.running_mean is None or layer.running_variance is None:
-        raise MethodError("no statistics are stored", "Only layers like BatchNorm store them.")
-    values = layer.images * layer.positions
-    return constant(
-        layer.running_mean, stored_variance(layer.running_variance, values), layer.epsilon
-    )
 
 
 def _layer_values(decomposition: Decomposition, weights: Array) -> dict[str, float]:

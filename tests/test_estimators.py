@@ -5,7 +5,8 @@ import pytest
 from helpers.enumeration import enumerate_batches, make_pixels, moments_of, sample_of
 
 from normstats.errors import MethodError
-from normstats.estimators import constant, stored_variance
+from normstats.estimators import constant
+from normstats.methods import stored_statistics
 from normstats.population import Population
 from normstats.resampling import BLOCKS, Resamples
 
@@ -92,9 +93,13 @@ def test_stored_statistics_of_exactly_these_images_have_no_error() -> None:
     pixels = make_pixels(images=6)
     layer = torch.nn.BatchNorm2d(6, momentum=1.0).double()
     layer(torch.from_numpy(pixels))  # stores the unbiased variance of these images
-    population = Population.of(moments_of(pixels))
-    variance = stored_variance(layer.running_var.numpy(), pixels[:, 0].size)
-    found = constant(layer.running_mean.numpy(), variance, population.epsilon)
+    moments = moments_of(
+        pixels,
+        running_mean=layer.running_mean.numpy(),
+        running_variance=layer.running_var.numpy(),
+    )
+    population = Population.of(moments)
+    found = constant(*stored_statistics(moments), population.epsilon)
     np.testing.assert_allclose(found.expected_mean, population.mean, rtol=1e-12)
     np.testing.assert_allclose(found.expected_variance, population.variance, rtol=1e-12)
     assert (found.std.residual == 0).all()

@@ -1,6 +1,8 @@
 """Methods as cells of the (images, channels) plane."""
 
+import numpy as np
 import pytest
+from helpers.enumeration import make_pixels, moments_of
 
 from normstats.errors import MethodError
 from normstats.methods import DEFAULT_METHODS, Method, parse_methods
@@ -76,3 +78,51 @@ def test_a_near_miss_is_offered() -> None:
     with pytest.raises(MethodError) as caught:
         Method.parse("runing")
     assert "Did you mean running" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("name", ["bn@3", "in", "ln", "gn:2", "gn:3ch", "bgn@2:3", "running"])
+def test_a_method_is_what_it_does_to_a_batch(name: str) -> None:
+    """From pixels: the mean and variance of all the values that the method pools."""
+    method = Method.parse(name)
+    images = method.batch or 4
+    pixels = make_pixels(images, channels=6)
+    stored = {"running_mean": np.arange(6.0), "running_variance": np.arange(1.0, 7.0)}
+    layer = moments_of(pixels, **stored)
+    mean, variance = method.statistics(layer.mean, layer.variance, layer)
+    if name == "running":
+        expected_mean = stored["running_mean"]
+        expected_variance = stored["running_variance"] * (1 - 1 / (images * 9))
+    else:
+        groups = method.groups_in(6)
+        values = pixels.reshape(images, groups, -1, 9).swapaxes(0, 1).reshape(groups, -1)
+        expected_mean = values.mean(axis=1).repeat(6 // groups)
+        expected_variance = values.var(axis=1).repeat(6 // groups)
+    np.testing.assert_allclose(mean, expected_mean, rtol=1e-12)
+    np.testing.assert_allclose(variance, expected_variance, rtol=1e-12)
+
+
+def test_many_batches_at_once() -> None:
+    layer = moments_of(make_pixels(images=6, channels=4))
+    batches = np.arange(6).reshape(3, 2)
+    method = Method.parse("bgn@2:2")
+    mean, variance = method.statistics(layer.mean[batches], layer.variance[batches], layer)
+    assert mean.shape == variance.shape == (3, 4)
+    for row, members in enumerate(batches):
+        alone = method.statistics(layer.mean[members], layer.variance[members], layer)
+        np.testing.assert_array_equal((mean[row], variance[row]), alone)
+
+
+def test_a_method_of_ones_own() -> None:
+    half = Method.from_function("half", lambda m, v, layer: (m.mean(-2) / 2, v.mean(-2)), batch=2)
+    assert half.has_own_statistics
+    assert not Method.parse("bn@2").has_own_statistics
+    assert str(half) == "half"
+    layer = moments_of(make_pixels(images=2))
+    mean, _ = half.statistics(layer.mean, layer.variance, layer)
+    np.testing.assert_allclose(mean, layer.mean.mean(axis=0) / 2)
+
+
+@pytest.mark.parametrize(("name", "batch"), [("bn@8", 8), ("", 1), ("a,b", 1), ("mine", 0)])
+def test_names_and_batches_that_a_method_cannot_have(name: str, batch: int) -> None:
+    with pytest.raises(MethodError):
+        Method.from_function(name, lambda m, v, layer: (m[..., 0, :], v[..., 0, :]), batch=batch)
