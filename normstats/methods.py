@@ -109,7 +109,9 @@ class Method:
 
     def __post_init__(self) -> None:
         if self.has_own_statistics:
-            if _PATTERN.fullmatch(self.name) or "," in self.name or not self.name.strip():
+            match = _PATTERN.fullmatch(self.name)
+            taken = match is not None and match["family"] in _TAKES_BATCH
+            if taken or "," in self.name or not self.name.strip():
                 raise MethodError(
                     f"A method of one's own cannot be called {self.name!r}.",
                     "Choose a name that reads like no built-in method, e.g. my-norm@8.",
