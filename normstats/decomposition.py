@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from normstats.estimators import Sampling
-from normstats.population import Array, Population
+from normstats.population import Array, Ideal, Population
 
 TERMS = (
     "mean_bias_sq",
@@ -41,8 +41,10 @@ class Decomposition:
         std_variance: Var[S]/s².
         residual: 1 − corr(ŷ, y)², the share of the ideal output's variance that no per-channel
             affine recovers.
-        replicates: the same with one block of the resamples left out in turn, ``(K, C)`` for
-            what was resampled; None where everything is exact.
+        monte_carlo: the same without a block of the drawn batches in turn, ``(K, C)`` for what
+            was drawn; None where everything is exact.
+        images: the same without a block of the images in turn, ``(K, C)``; None where the
+            population has no blocks.
     """
 
     mean_bias_sq: Array
@@ -52,46 +54,39 @@ class Decomposition:
     std_bias_sq: Array
     std_variance: Array
     residual: Array
-    replicates: Decomposition | None = None
+    monte_carlo: Decomposition | None = None
+    images: Decomposition | None = None
 
     @property
     def error(self) -> Array:
         """mean_bias_sq + mean_variance + std_bias_sq + std_variance, of σ²."""
         return self.mean_bias_sq + self.mean_variance + self.std_bias_sq + self.std_variance
 
-    def average(self, term: str, weights: Array) -> float:
-        """A layer's value: Σ w_c · value_c over its live channels."""
-        return float(_average(getattr(self, term), weights))
-
-    def standard_error(self, term: str, weights: Array) -> float:
-        """The Monte-Carlo standard error of ``average`` (jackknife); zero where it is exact."""
-        if self.replicates is None:
-            return 0.0
-        values = _average(getattr(self.replicates, term), weights)
-        return float(np.sqrt((values.size - 1) * np.var(values))) if values.ndim else 0.0
+    def average(self, term: str, weights: Array) -> Array:
+        """A layer's value: Σ w_c · value_c over its live channels; ``(K,)`` of K replicates."""
+        # What has no weight may be anything, NaN included.
+        return np.asarray(np.where(weights == 0, 0.0, getattr(self, term)) @ weights)
 
 
 def decompose(population: Population, sampling: Sampling) -> Decomposition:
     """Split the error of a method whose statistics are distributed as ``sampling`` says."""
+    ideal = population.without_one_block
+    return replace(
+        _decompose(population, sampling),
+        monte_carlo=sampling.monte_carlo and _decompose(population, sampling.monte_carlo),
+        images=sampling.images and ideal and _decompose(ideal, sampling.images),
+    )
+
+
+def _decompose(ideal: Ideal, sampling: Sampling) -> Decomposition:
     with np.errstate(divide="ignore", invalid="ignore"):  # dead channels where ε = 0
-        s_squared = population.variance + population.epsilon
-        terms = Decomposition(
-            mean_bias_sq=(sampling.expected_mean - population.mean) ** 2 / s_squared,
+        s_squared = ideal.variance + ideal.epsilon
+        return Decomposition(
+            mean_bias_sq=(sampling.expected_mean - ideal.mean) ** 2 / s_squared,
             mean_variance=sampling.variance_of_mean / s_squared,
-            var_bias_sq=((sampling.expected_variance - population.variance) / s_squared) ** 2,
+            var_bias_sq=((sampling.expected_variance - ideal.variance) / s_squared) ** 2,
             var_variance=sampling.variance_of_variance / s_squared**2,
-            std_bias_sq=(sampling.std.expected_std - population.std) ** 2 / s_squared,
+            std_bias_sq=(sampling.std.expected_std - ideal.std) ** 2 / s_squared,
             std_variance=sampling.std.variance_of_std / s_squared,
             residual=sampling.std.residual,
         )
-    if sampling.std_replicates is None:
-        return terms
-    replicates = decompose(
-        population, replace(sampling, std=sampling.std_replicates, std_replicates=None)
-    )
-    return replace(terms, replicates=replicates)
-
-
-def _average(values: Array, weights: Array) -> Array:
-    """Weighted mean over the last axis; what has no weight may be anything, NaN included."""
-    return np.asarray(np.where(weights == 0, 0.0, values) @ weights)

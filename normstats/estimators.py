@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +22,10 @@ class Sampling:
         expected_variance: E[V].
         variance_of_variance: Var[V], of σ⁴.
         std: E[S], Var[S] and the residual.
-        std_replicates: the same, ``(K, C)``, with one block of the resamples left out in turn;
-            None where ``std`` is exact.
+        monte_carlo: the same without a block of the drawn batches in turn, ``(K, C)``; None where
+            nothing was drawn.
+        images: the same without a block of the images in turn, ``(K, C)``; None where the
+            population has no blocks.
     """
 
     expected_mean: Array
@@ -31,7 +33,8 @@ class Sampling:
     expected_variance: Array
     variance_of_variance: Array
     std: StdAndResidual
-    std_replicates: StdAndResidual | None = None
+    monte_carlo: Sampling | None = None
+    images: Sampling | None = None
 
 
 def sample(groups: Groups, batch: int, resamples: Resamples) -> Sampling:
@@ -45,18 +48,25 @@ def sample(groups: Groups, batch: int, resamples: Resamples) -> Sampling:
         batch: B.
         resamples: the batches to draw.
     """
-    forms = ClosedForms.of(groups, batch)
-    if batch == 1:
-        std, replicates = exact(groups, forms), None
-    else:
-        std, replicates = resampled(groups, forms, batch, resamples)
+    forms = ClosedForms.of(groups.moments, batch)
+    found = exact(groups, forms) if batch == 1 else resampled(groups, forms, batch, resamples)
+    whole = _sampling(forms, found.value, groups.size)
+    if found.monte_carlo is not None:
+        whole = replace(whole, monte_carlo=replace(whole, std=found.monte_carlo))
+    if found.images is not None and groups.without_one_block is not None:
+        without = ClosedForms.of(groups.without_one_block, batch)
+        whole = replace(whole, images=_sampling(without, found.images, groups.size))
+    return whole
+
+
+def _sampling(forms: ClosedForms, std: StdAndResidual, size: int) -> Sampling:
+    """A value a channel from closed forms with a value a group."""
     return Sampling(
-        expected_mean=spread(forms.expected_mean, groups.size),
-        variance_of_mean=spread(forms.variance_of_mean, groups.size),
-        expected_variance=spread(forms.expected_variance, groups.size),
-        variance_of_variance=spread(forms.variance_of_variance, groups.size),
+        expected_mean=spread(forms.expected_mean, size),
+        variance_of_mean=spread(forms.variance_of_mean, size),
+        expected_variance=spread(forms.expected_variance, size),
+        variance_of_variance=spread(forms.variance_of_variance, size),
         std=std,
-        std_replicates=replicates,
     )
 
 
@@ -72,10 +82,11 @@ def constant(mean: FloatArray, variance: FloatArray, epsilon: float) -> Sampling
     """
     stored = np.asarray(variance, dtype=np.float64)
     zero: Array = np.zeros(stored.shape)
-    return Sampling(
+    sampling = Sampling(
         expected_mean=np.asarray(mean, dtype=np.float64),
         variance_of_mean=zero,
         expected_variance=stored,
         variance_of_variance=zero,
         std=StdAndResidual(np.sqrt(stored + epsilon), variance_of_std=zero, residual=zero),
     )
+    return replace(sampling, images=sampling)  # no image changes it

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from normstats.layer_values import HEADLINES
 from normstats.methods import Method
-from normstats.tables import CROSSOVER_QUANTITIES, Tables
+from normstats.tables import Tables
 
 
 def method_averages(errors: pd.DataFrame) -> pd.DataFrame:
@@ -27,7 +28,7 @@ def method_averages(errors: pd.DataFrame) -> pd.DataFrame:
     )
     by_method = shares.groupby("method", sort=False)
     averages = by_method[terms].mean()
-    for quantity in CROSSOVER_QUANTITIES:
+    for quantity in HEADLINES:
         averages[f"{quantity}_median"] = by_method[quantity].median()
     averages["bias_share"] = by_method["bias_share"].median()
     averages["layers"] = by_method["layer"].nunique()

@@ -6,21 +6,45 @@ The population is the N captured images, each equally likely. Its variance is th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from normstats.blocks import Array as Array
+from normstats.blocks import Blocks
 from normstats.moments import LayerMoments
 
-Array = NDArray[np.float64]
 Weighting = Literal["gamma", "uniform"]
 WEIGHTINGS: tuple[Weighting, ...] = ("gamma", "uniform")
 
 
 @dataclass(frozen=True)
-class Population:
+class Ideal:
+    """What every method estimates: ``(C,)``, or ``(K, C)`` without each of K blocks of images.
+
+    Attributes:
+        mean: μ.
+        variance: σ².
+        between_variance: τ², the variance of the image means.
+        epsilon: the layer's own ε.
+    """
+
+    mean: Array
+    variance: Array
+    between_variance: Array
+    epsilon: float
+
+    @property
+    def std(self) -> Array:
+        """s = √(σ² + ε), what the ideal layer divides by."""
+        return np.sqrt(self.variance + self.epsilon)
+
+
+@dataclass(frozen=True)
+class Population(Ideal):
     """The ideal statistics of one layer, and each image's distance from them.
 
     Attributes:
@@ -30,17 +54,15 @@ class Population:
         epsilon: the layer's own ε.
         deviation: d = m − μ of each image, ``(N, C)``; its mean over images is zero.
         second_moment: q = s2 + (m − μ)² of each image, ``(N, C)``; its mean over images is σ².
+        blocks: of images, for confidence intervals; None where none are wanted.
     """
 
-    mean: Array
-    variance: Array
-    between_variance: Array
-    epsilon: float
     deviation: Array
     second_moment: Array
+    blocks: Blocks | None = None
 
     @classmethod
-    def of(cls, layer: LayerMoments) -> Population:
+    def of(cls, layer: LayerMoments, blocks: Blocks | None = None) -> Population:
         """The population that a layer's captured moments make up, in float64."""
         image_mean = np.asarray(layer.mean, dtype=np.float64)
         mean = image_mean.mean(axis=0)
@@ -53,6 +75,34 @@ class Population:
             epsilon=layer.epsilon,
             deviation=deviation,
             second_moment=second_moment,
+            blocks=blocks,
+        )
+
+    @cached_property
+    def without_one_block(self) -> Ideal | None:
+        """The ideal statistics without each block of images in turn, ``(K, C)``."""
+        if self.blocks is None:
+            return None
+        shift, second_moment, squared = (
+            self.blocks.without_one(self.blocks.means(values))
+            for values in (self.deviation, self.second_moment, self.deviation**2)
+        )
+        return Ideal(
+            mean=self.mean + shift,
+            variance=second_moment - shift**2,
+            between_variance=squared - shift**2,
+            epsilon=self.epsilon,
+        )
+
+    def take(self, channels: NDArray[np.integer]) -> Population:
+        """Only these channels, in this order: a part of the layer, or another arrangement of it."""
+        return replace(
+            self,
+            mean=self.mean[channels],
+            variance=self.variance[channels],
+            between_variance=self.between_variance[channels],
+            deviation=self.deviation.take(channels, axis=1),
+            second_moment=self.second_moment.take(channels, axis=1),
         )
 
     @property
@@ -66,20 +116,9 @@ class Population:
         return int(self.deviation.shape[1])
 
     @property
-    def std(self) -> Array:
-        """s = √(σ² + ε), what the ideal layer divides by, ``(C,)``."""
-        return np.sqrt(self.variance + self.epsilon)
-
-    @property
     def alive(self) -> NDArray[np.bool_]:
         """Channels that carry a signal: σ² > ε, ``(C,)``."""
         return self.variance > self.epsilon
-
-    @property
-    def effective_samples(self) -> Array:
-        """σ²/τ²: how many independent values one image is worth to the mean, ``(C,)``."""
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return self.variance / self.between_variance
 
 
 def channel_weights(

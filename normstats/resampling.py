@@ -2,9 +2,8 @@
 
 Both are expectations of smooth functions of a batch's moments. For batches of one image they
 are averages over the images, exactly. For larger ones batches are drawn, and what is *known* of
-them (the closed forms) takes most of the Monte-Carlo noise away: each function is regressed on
-M, V − E[V] and their products (control variates), whose expectations are exact. What noise is
-left is estimated by leaving out one block of batches at a time (jackknife).
+them (the closed forms) takes most of the Monte-Carlo noise away (``control_variates``). What noise
+is left is estimated by leaving out one block of batches at a time (jackknife).
 
 Everything is written as a distance from a batch with the expected statistics, so that small
 errors of large batches come out with a small *relative* noise. With S0 = √(E[V] + ε):
@@ -23,13 +22,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from normstats.closed_forms import ClosedForms, Groups, second_moment_about, spread
-from normstats.population import Array, Population
+from normstats.control_variates import DRAW_BLOCKS, Controls
+from normstats.population import Array, Ideal
 
 DRAWS = 512
-BLOCKS = 16  # of batches, for the jackknife
 _CHANNELS_AT_ONCE = 64  # keeps the working arrays in the processor's cache
 
 
@@ -39,8 +39,8 @@ class Resamples:
 
     Args:
         images: the number of images N.
-        draws: batches of each size, a multiple of ``BLOCKS``; two and four times as many of four
-            and two images, whose statistics are least like the expected ones.
+        draws: batches of each size, a multiple of ``DRAW_BLOCKS``; two and four times as many of
+            four and two images, whose statistics are least like the expected ones.
         seed: of the random numbers.
     """
 
@@ -52,17 +52,18 @@ class Resamples:
     def averages(self, values: Array, batch: int) -> Array:
         """The mean of ``values (N, K)`` over each batch of ``batch`` images, ``(draws, K)``."""
         if batch not in self._drawn:
-            self._drawn[batch] = self._draw(batch)
+            members = self.members(batch)
+            ends = np.arange(0, members.size + 1, batch)
+            shares = np.full(members.size, 1 / batch)
+            shape = (len(members), self.images)
+            self._drawn[batch] = csr_array((shares, members.ravel(), ends), shape=shape)
         return np.asarray(self._drawn[batch] @ values)
 
-    def _draw(self, batch: int) -> csr_array:
-        """A row a batch: how much each image counts in its mean."""
+    def members(self, batch: int) -> NDArray[np.int64]:
+        """The images of each batch of ``batch`` images, ``(draws, batch)``."""
         draws = self.draws * max(1, 8 // batch)
         generator = np.random.default_rng([self.seed, batch])
-        members = generator.integers(self.images, size=draws * batch)
-        ends = np.arange(0, members.size + 1, batch)
-        shares = np.full(members.size, 1 / batch)
-        return csr_array((shares, members, ends), shape=(draws, self.images))
+        return generator.integers(self.images, size=(draws, batch))
 
 
 @dataclass(frozen=True)
@@ -74,45 +75,135 @@ class StdAndResidual:
     residual: Array
 
 
-def exact(groups: Groups, forms: ClosedForms) -> StdAndResidual:
+@dataclass(frozen=True)
+class Estimate:
+    """What was computed, and how it changes without a part of what it was computed from.
+
+    Attributes:
+        value: ``(C,)``.
+        monte_carlo: without a block of the drawn batches in turn, ``(K, C)``; None where nothing
+            was drawn.
+        images: without a block of the images in turn, ``(K, C)``; None where the population has
+            no blocks.
+    """
+
+    value: StdAndResidual
+    monte_carlo: StdAndResidual | None = None
+    images: StdAndResidual | None = None
+
+
+def exact(groups: Groups, forms: ClosedForms) -> Estimate:
     """Batches of one image: the average over all images."""
-    population = groups.population
+    population, blocks = groups.population, groups.population.blocks
     reference = _Reference.of(groups, forms)
-    means = np.empty((4, population.channels))
+    by_block = np.empty((4, 1 if blocks is None else len(blocks.share), population.channels))
     for channels, part in reference.parts():
         functions, _, _ = _functions(
             part.by_group(population.deviation[:, channels]),
             part.by_group(population.second_moment[:, channels]),
             part,
         )
-        means[:, channels] = functions.mean(axis=-1).transpose(1, 0, 2).reshape(4, -1)
-    return _assemble(means, population, reference)
+        if blocks is None:
+            means = functions.mean(axis=-1, keepdims=True)
+        else:
+            means = blocks.means_of_last(functions)
+        by_block[:, :, channels] = _channels_last(means)
+    if blocks is None:
+        return Estimate(_assemble(by_block[:, 0], population.variance, reference))
+    ideal, pooled = population.without_one_block, groups.without_one_block
+    assert ideal is not None
+    assert pooled is not None
+    return Estimate(
+        _assemble(blocks.total(by_block), population.variance, reference),
+        images=_assemble(
+            blocks.without_one(by_block),
+            ideal.variance,
+            reference,
+            mean_shift=ideal.mean - population.mean,
+            variance_shift=spread(
+                ClosedForms.of(pooled, 1).expected_variance - forms.expected_variance, groups.size
+            ),
+        ),
+    )
 
 
-def resampled(
-    groups: Groups, forms: ClosedForms, batch: int, resamples: Resamples
-) -> tuple[StdAndResidual, StdAndResidual]:
-    """Larger batches: the estimate, ``(C,)``, and its jackknife replicates, ``(K, C)``."""
+def resampled(groups: Groups, forms: ClosedForms, batch: int, resamples: Resamples) -> Estimate:
+    """Larger batches, drawn."""
     population = groups.population
     reference = _Reference.of(groups, forms)
     deviation = resamples.averages(population.deviation, batch)
     second_moment = resamples.averages(population.second_moment, batch)
-    blocks = np.empty((4, BLOCKS, population.channels))
+    by_block = np.empty((4, DRAW_BLOCKS, population.channels))
     for channels, part in reference.parts():
-        blocks[:, :, channels] = _controlled(
-            *_functions(
-                part.by_group(deviation[:, channels]),
-                part.by_group(second_moment[:, channels]),
-                part,
-            ),
+        functions, mean, variance = _functions(
+            part.by_group(deviation[:, channels]),
+            part.by_group(second_moment[:, channels]),
             part,
         )
-    total = blocks.mean(axis=1)
-    without_one = total[:, None] + (total[:, None] - blocks) / (BLOCKS - 1)
-    return (
-        _assemble(total, population, reference),
-        _assemble(without_one, population, reference),
+        flat = functions.reshape(len(functions), -1, functions.shape[-1])
+        means, _ = part.controls.means(flat, mean, variance)
+        by_block[:, :, channels] = _channels_last(means.reshape(*functions.shape[:3], -1))
+    total = by_block.mean(axis=1)
+    without_one = total[:, None] + (total[:, None] - by_block) / (DRAW_BLOCKS - 1)
+    value = _assemble(total, population.variance, reference)
+    return Estimate(
+        value,
+        monte_carlo=_assemble(without_one, population.variance, reference),
+        images=_without_images(value, total[0], groups, forms, batch),
     )
+
+
+def _without_images(
+    value: StdAndResidual, squared_shift: Array, groups: Groups, forms: ClosedForms, batch: int
+) -> StdAndResidual | None:
+    """What was drawn, without each block of images: scaled as its leading order in 1/B changes.
+
+    With A = M − E[M], D = V − E[V] and o = μ − E[M], to leading order S − S0 = D/(2·S0) and
+    ŷ − (x − E[M])/S0 = −(x − E[M])·D/(2·S0³) − A/S0, so that
+
+        E[(S − S0)²] ≈ Var[V]/(4·S0²)
+        residual ≈ ((σ² + o²)·Var[V]/(4·S0⁴) + Var[M] + o·Cov[M, V]/S0²)/σ²
+
+    Args:
+        value: from all images, ``(C,)``.
+        squared_shift: E[(S − S0)²] from all images, ``(C,)``.
+        groups, forms, batch: what they are of.
+    """
+    population = groups.population
+    ideal, pooled = population.without_one_block, groups.without_one_block
+    if ideal is None or pooled is None:
+        return None
+    forms_without = ClosedForms.of(pooled, batch)
+    _, shift, residual = _leading_order(population, forms, groups.size)
+    std_without, shift_without, residual_without = _leading_order(ideal, forms_without, groups.size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half_shift = _scaled(squared_shift, shift, shift_without) / (2 * std_without)
+        return StdAndResidual(
+            expected_std=std_without - half_shift,
+            variance_of_std=np.maximum(2 * std_without * half_shift - half_shift**2, 0.0),
+            residual=_scaled(value.residual, residual, residual_without),
+        )
+
+
+def _leading_order(ideal: Ideal, forms: ClosedForms, size: int) -> tuple[Array, Array, Array]:
+    """S0, E[(S − S0)²] and the residual to leading order in 1/B, ``(..., C)`` each."""
+    std = spread(np.sqrt(np.maximum(forms.expected_variance, 0.0) + ideal.epsilon), size)
+    offset = ideal.mean - spread(forms.expected_mean, size)
+    with np.errstate(divide="ignore", invalid="ignore"):  # dead channels
+        shift = spread(forms.variance_of_variance, size) / (4 * std**2)
+        residual = (
+            (ideal.variance + offset**2) * shift / std**2
+            + spread(forms.variance_of_mean, size)
+            + offset * spread(forms.covariance, size) / std**2
+        ) / ideal.variance
+    return std, shift, residual
+
+
+def _scaled(value: Array, approximate: Array, approximate_without: Array) -> Array:
+    """``value`` changed in the proportion of its approximations; as it is where these are zero."""
+    ratio = np.ones_like(approximate_without)
+    np.divide(approximate_without, approximate, out=ratio, where=approximate > 0)
+    return value * ratio
 
 
 @dataclass(frozen=True)
@@ -121,29 +212,20 @@ class _Reference:
 
     Attributes:
         offset: each channel's ideal mean minus its group's, ``(G, C/G)``.
-        expected_variance: E[V], ``(G,)``.
-        std_of_mean: √Var[M], ``(G,)``.
-        std_of_variance: √Var[V], ``(G,)``.
-        covariance: Cov[M, V], ``(G,)``.
+        controls: E[M], E[V] and what else is known of the batches.
         epsilon: the layer's ε.
     """
 
     offset: Array
-    expected_variance: Array
-    std_of_mean: Array
-    std_of_variance: Array
-    covariance: Array
+    controls: Controls
     epsilon: float
 
     @classmethod
     def of(cls, groups: Groups, forms: ClosedForms) -> _Reference:
         population = groups.population
         return cls(
-            offset=population.mean.reshape(-1, groups.size) - groups.mean[:, None],
-            expected_variance=forms.expected_variance,
-            std_of_mean=np.sqrt(forms.variance_of_mean),
-            std_of_variance=np.sqrt(forms.variance_of_variance),
-            covariance=forms.covariance,
+            offset=population.mean.reshape(-1, groups.size) - forms.expected_mean[:, None],
+            controls=Controls.of(forms),
             epsilon=population.epsilon,
         )
 
@@ -155,7 +237,7 @@ class _Reference:
     @property
     def std(self) -> Array:
         """S0 = √(E[V] + ε), ``(G,)``."""
-        return np.sqrt(np.maximum(self.expected_variance, 0.0) + self.epsilon)
+        return np.sqrt(np.maximum(self.controls.expected_variance, 0.0) + self.epsilon)
 
     def by_group(self, values: Array) -> Array:
         """``(n, C)`` as ``(G, C/G, n)``: the draws last, where they lie side by side in memory."""
@@ -167,17 +249,8 @@ class _Reference:
         for start in range(0, len(self.offset), step):
             some = slice(start, start + step)
             channels = slice(start * self.size, (start + step) * self.size)
-            yield (
-                channels,
-                _Reference(
-                    offset=self.offset[some],
-                    expected_variance=self.expected_variance[some],
-                    std_of_mean=self.std_of_mean[some],
-                    std_of_variance=self.std_of_variance[some],
-                    covariance=self.covariance[some],
-                    epsilon=self.epsilon,
-                ),
-            )
+            part = _Reference(self.offset[some], self.controls.some(some), self.epsilon)
+            yield channels, part
 
 
 def _functions(
@@ -200,7 +273,7 @@ def _functions(
     mean_shift = _pooled(deviation)
     variance = np.maximum(_pooled(squared_about_group) - mean_shift**2, 0.0)
     batch_std = np.sqrt(variance + reference.epsilon)
-    variance_shift = variance - reference.expected_variance[:, None]
+    variance_shift = variance - reference.controls.expected_variance[:, None]
     with np.errstate(divide="ignore", invalid="ignore"):  # a constant channel where ε = 0
         std_shift = variance_shift / (batch_std + std)
         inverse_shift = (-std_shift / (batch_std * std))[:, None]
@@ -222,54 +295,40 @@ def _pooled(values: Array) -> Array:
     return values[:, 0] if values.shape[1] == 1 else values.mean(axis=1)
 
 
-def _controlled(
-    functions: Array, mean_shift: Array, variance_shift: Array, reference: _Reference
-) -> Array:
-    """Block means of the functions with the noise of the control variates taken away.
+def _channels_last(means: Array) -> Array:
+    """``(G, 4, C/G, K)`` as ``(4, K, C)``."""
+    groups, count, size, blocks = means.shape
+    return np.asarray(means.transpose(1, 3, 0, 2).reshape(count, blocks, groups * size))
 
-    The control variates are A = M − E[M] and D = V − E[V] in units of their own spread, A², AD
-    and D².
 
-    Returns:
-        ``(4, K, C)`` for K blocks of batches.
+def _assemble(
+    means: Array,
+    variance: Array,
+    reference: _Reference,
+    *,
+    mean_shift: Array | float = 0.0,
+    variance_shift: Array | float = 0.0,
+) -> StdAndResidual:
+    """E[S], Var[S] and the residual.
+
+    Args:
+        means: the expectations of ``_functions``, ``(4, ..., C)``.
+        variance: σ², ``(..., C)``.
+        reference: that the functions are measured from.
+        mean_shift: how much μ lies above the one they are measured from, ``(..., C)``.
+        variance_shift: how much E[V] does, ``(..., C)``.
     """
-    groups, count, size, draws = functions.shape
-    known = np.zeros((groups, 5, 1))
-    x = np.empty((groups, 5, draws))
-    with np.errstate(divide="ignore", invalid="ignore"):  # where all images are alike
-        x[:, 0] = mean_shift / reference.std_of_mean[:, None]
-        x[:, 1] = variance_shift / reference.std_of_variance[:, None]
-        known[:, 2, 0] = reference.std_of_mean / reference.std_of_mean
-        known[:, 3, 0] = reference.covariance / (reference.std_of_mean * reference.std_of_variance)
-        known[:, 4, 0] = reference.std_of_variance / reference.std_of_variance
-    x[:, 2] = x[:, 0] ** 2
-    x[:, 3] = x[:, 0] * x[:, 1]
-    x[:, 4] = x[:, 1] ** 2
-    for values in (x, known):
-        values[~np.isfinite(values)] = 0.0
-    y = functions.reshape(groups, count * size, draws)
-    x_blocks = x.reshape(groups, 5, BLOCKS, -1).mean(axis=-1)
-    y_blocks = y.reshape(groups, count * size, BLOCKS, -1).mean(axis=-1)
-    x_mean, y_mean = x_blocks.mean(axis=-1), y_blocks.mean(axis=-1)
-    gram = x @ x.transpose(0, 2, 1) / draws - x_mean[:, :, None] * x_mean[:, None]
-    cross = x @ y.transpose(0, 2, 1) / draws - x_mean[:, :, None] * y_mean[:, None]
-    slope = np.linalg.solve(gram + 1e-12 * np.eye(5), cross)  # (G, 5, 4·C/G)
-    controlled = y_blocks - slope.transpose(0, 2, 1) @ (x_blocks - known)
-    by_function = controlled.reshape(groups, count, size, BLOCKS).transpose(1, 3, 0, 2)
-    return np.asarray(by_function.reshape(count, BLOCKS, groups * size))
-
-
-def _assemble(means: Array, population: Population, reference: _Reference) -> StdAndResidual:
-    """E[S], Var[S] and the residual from the expectations ``(4, ..., C)`` of ``_functions``."""
     squared_shift, e, e_squared, e_along = means
     std = spread(reference.std, reference.size)
     with np.errstate(divide="ignore", invalid="ignore"):  # dead channels
-        half_shift = squared_shift / (2 * std)
+        # E[S²] = E[V] + ε gives E[S] − S0.
+        shift = (variance_shift - squared_shift) / (2 * std)
+        e_along = e_along - e * mean_shift
         variance_of_e = e_squared - e**2
-        unexplained = variance_of_e - e_along**2 / population.variance
-        variance_of_output = population.variance / std**2 + 2 * e_along / std + variance_of_e
+        unexplained = variance_of_e - e_along**2 / variance
+        variance_of_output = variance / std**2 + 2 * e_along / std + variance_of_e
         return StdAndResidual(
-            expected_std=std - half_shift,
-            variance_of_std=np.maximum(squared_shift - half_shift**2, 0.0),
+            expected_std=std + shift,
+            variance_of_std=np.maximum(squared_shift - shift**2, 0.0),
             residual=np.maximum(unexplained / variance_of_output, 0.0),
         )

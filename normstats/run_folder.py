@@ -21,7 +21,7 @@ from normstats.tables import Tables
 SCHEMA = 1
 ABOUT = "study.json"
 MOMENTS = "moments"
-_TABLES = ("errors", "channels", "crossovers")
+_TABLES = ("errors", "layers", "channels", "crossovers")
 
 
 def check(folder: Path, *, force: bool) -> None:
@@ -98,11 +98,12 @@ def read(folder: Path) -> tuple[Tables, dict[str, Any]]:
                 f"{folder} was written in schema {about['schema']}; this normstats reads {SCHEMA}.",
                 "Install the normstats that wrote it, or run the analysis again.",
             )
-        errors, channels, crossovers = (
+        errors, layers, channels, crossovers = (
             pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in _TABLES
         )
         tables = Tables(
-            errors=errors.astype({"batch": "Int64"}),
+            errors=errors.astype({"batch": "Int64", "groups": "Int64"}),
+            layers=layers,
             channels=channels.astype({"alive": bool}),
             crossovers=crossovers.astype({"batch": str}),
             notes=tuple(about["notes"]),
@@ -118,7 +119,8 @@ def _write_files(folder: Path, tables: Tables, moments: Moments, about: Mapping[
     """All files of a run, into a folder that does not exist yet."""
     moments.save(folder / MOMENTS)
     channels = tables.channels.astype({"alive": int})
-    for name, table in zip(_TABLES, (tables.errors, channels, tables.crossovers), strict=True):
+    written = (tables.errors, tables.layers, channels, tables.crossovers)
+    for name, table in zip(_TABLES, written, strict=True):
         table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
     text = json.dumps({"schema": SCHEMA, **about}, indent=1, ensure_ascii=False)
     (folder / ABOUT).write_text(text + "\n", encoding="utf-8")

@@ -44,19 +44,31 @@ class Study:
 
         Means over the layer's live channels, weighted as ``settings["weights"]`` says, in units
         of σ² (``var_*`` of σ⁴); then their Monte-Carlo standard errors, and the median and 90 %
-        quantile over channels, unweighted.
+        quantile over channels, unweighted. ``_low`` and ``_high`` are the 95 % confidence interval
+        over images, around ``_debiased`` (bias² from few images is inflated by chance).
         """
         return self.tables.errors.copy()
 
+    def layers(self) -> pd.DataFrame:
+        """A row per layer: what an image is worth, and the batch that a small error needs.
+
+        ``effective_samples_*``: independent values an image is worth to the mean and to the
+        variance; ``design_effect_*``: its positions over these. ``batch_for_10_percent``: the
+        batch size at which BatchNorm's error is 10 % of σ². Each with its 95 % confidence
+        interval, ``_low`` and ``_high``.
+        """
+        return self.tables.layers.copy()
+
     def channels(self) -> pd.DataFrame:
-        """A row per layer and channel: μ, σ², τ², γ, and whether σ² > ε."""
+        """A row per layer and channel: μ, σ², τ², γ, whether σ² > ε, effective samples."""
         return self.tables.channels.copy()
 
     def crossovers(self) -> pd.DataFrame:
         """A row per layer, method and quantity: the batch size B* at which BatchNorm meets it.
 
         ``batch`` is text (``<1`` where BatchNorm is better at every size computed, ``>64``
-        where at none); ``batch_number`` is the same as a number, 0 and infinity there.
+        where at none); ``batch_number`` is the same as a number, 0 and infinity there, and
+        ``batch_low`` and ``batch_high`` are its 95 % confidence interval.
         """
         return self.tables.crossovers.copy()
 

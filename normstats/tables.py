@@ -1,28 +1,30 @@
 """The tables of a study, computed layer by layer from the captured moments.
 
-``errors`` has a row per layer and method, ``channels`` a row per channel, ``crossovers`` a row
-per layer, method and quantity.
+``errors`` has a row per layer and method, ``layers`` a row per layer, ``channels`` a row per
+channel, ``crossovers`` a row per layer, method and quantity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from normstats.closed_forms import Groups
+from normstats import effective_samples
+from normstats.closed_forms import PooledMoments
 from normstats.crossover import crossover
-from normstats.decomposition import TERMS, Decomposition, decompose
+from normstats.decomposition import TERMS
 from normstats.errors import MethodError
-from normstats.estimators import constant, sample
-from normstats.layerwise import map_layers
-from normstats.methods import Method, stored_statistics
-from normstats.moments import LayerMoments, Moments
-from normstats.population import Array, Population, Weighting, channel_weights
+from normstats.layer_values import DEBIASED, HEADLINES, LayerValues, MethodValues
+from normstats.layerwise import Progress, map_layers
+from normstats.methods import Method
+from normstats.moments import Moments
+from normstats.population import Array, Weighting
 from normstats.resampling import Resamples
+from normstats.uncertainty import crossover_interval, interval, standard_error
 
 ERROR_COLUMNS = (
     "layer",
@@ -32,21 +34,22 @@ ERROR_COLUMNS = (
     "groups",
     "weights",
     *TERMS,
-    "error_standard_error",
-    "residual_standard_error",
-    "error_median",
-    "error_p90",
-    "residual_median",
-    "residual_p90",
+    *(f"{term}_{what}" for what in ("standard_error", "median", "p90") for term in HEADLINES),
+    *(f"{term}_debiased" for term in DEBIASED),
+    *(f"{term}_{end}" for term in TERMS for end in ("low", "high")),
 )
-CROSSOVER_QUANTITIES = ("error", "residual")
+CROSSOVER_COLUMNS = (
+    *("layer", "method", "quantity", "batch", "batch_number", "batch_low", "batch_high"),
+)
+PERCENTS = (10, 1)  # of σ²: the errors whose batch sizes ``layers`` tells
 
 
 @dataclass(frozen=True)
 class Tables:
-    """What an analysis gives: three tables, and what could not be had."""
+    """What an analysis gives: four tables, and what could not be had."""
 
     errors: pd.DataFrame
+    layers: pd.DataFrame
     channels: pd.DataFrame
     crossovers: pd.DataFrame
     notes: tuple[str, ...]
@@ -57,9 +60,9 @@ def compute_tables(
     methods: Sequence[Method],
     weights: Weighting,
     resamples: Resamples,
-    progress: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Tables:
-    """Analyze every layer; layers run on all cores, and their number changes no result.
+    """Analyze every layer.
 
     Args:
         moments: the captured layers.
@@ -72,7 +75,7 @@ def compute_tables(
         MethodError: no layer can have any of the methods.
     """
     layers = map_layers(
-        lambda name, layer: _LayerTables.of(name, layer, methods, weights, resamples),
+        lambda name, layer: _LayerTables.of(name, LayerValues(layer, weights, resamples), methods),
         moments,
         progress,
     )
@@ -85,10 +88,12 @@ def compute_tables(
             "None of the methods is possible in any layer: " + " ".join(notes),
             "Ask for others with --methods, e.g. bn@2,bn@8,bn@32,ln,gn:8ch.",
         )
+    crossovers = [row for layer in layers for row in layer.crossovers]
     return Tables(
-        errors=errors.astype({"batch": "Int64"}),
+        errors=errors.astype({"batch": "Int64", "groups": "Int64"}),
+        layers=pd.DataFrame([layer.row for layer in layers]),
         channels=pd.concat([layer.channels for layer in layers], ignore_index=True),
-        crossovers=_crossovers(errors),
+        crossovers=pd.DataFrame(crossovers, columns=list(CROSSOVER_COLUMNS)),
         notes=notes,
     )
 
@@ -98,97 +103,173 @@ class _LayerTables:
     """One layer's rows, and what is the matter with the methods it cannot have."""
 
     name: str
+    row: dict[str, Any]
     errors: list[dict[str, Any]]
+    crossovers: list[tuple[Any, ...]]
     channels: pd.DataFrame
     problems: dict[str, str]
 
     @classmethod
-    def of(
-        cls,
-        name: str,
-        layer: LayerMoments,
-        methods: Sequence[Method],
-        weighting: Weighting,
-        resamples: Resamples,
-    ) -> _LayerTables:
-        population = Population.of(layer)
-        weights = channel_weights(population, layer.gamma, weighting)
-        values = _Values(layer, population, weights, resamples)
-        rows: list[dict[str, Any]] = []
+    def of(cls, name: str, layer: LayerValues, methods: Sequence[Method]) -> _LayerTables:
+        found: dict[Method, MethodValues | None] = {}
         problems: dict[str, str] = {}
         for method in methods:
             try:
-                groups = method.groups_in(layer.channels)
-                found = values.of(method.batch, groups)
+                found[method] = layer.of(method)
             except MethodError as error:
                 problems[str(method)] = f"is left out of {{}}: {error.message}"
                 continue
-            if not found:
+            if found[method] is None:
                 problems[str(method)] = "has no value in {}: one position has no variance"
-            rows.append(
-                {
-                    "layer": name,
-                    "channels": layer.channels,
-                    "method": str(method),
-                    "batch": method.batch,
-                    "groups": groups,
-                    "weights": weighting,
-                    **found,
-                }
-            )
-        return cls(name, rows, _channel_rows(name, layer, population), problems)
+        curve = _Curve.of(found)
+        return cls(
+            name=name,
+            row=_layer_row(name, layer, curve),
+            errors=[_error_row(name, layer, method, values) for method, values in found.items()],
+            crossovers=list(_crossover_rows(name, curve, found)),
+            channels=_channel_rows(name, layer),
+            problems=problems,
+        )
 
 
-class _Values:
-    """A layer's values for any cell of the (images, channels) plane, each computed once."""
-
-    def __init__(
-        self, layer: LayerMoments, population: Population, weights: Array, resamples: Resamples
-    ) -> None:
-        self._layer, self._population, self._weights = layer, population, weights
-        self._resamples = resamples
-        self._pooled: dict[int, Groups] = {}  # one serves every batch size
-        self._known: dict[tuple[int | None, int], dict[str, float]] = {}  # bn@1, in and gn:C agree
-
-    def of(self, batch: int | None, groups: int) -> dict[str, float]:
-        """Averages and quantiles over channels; empty where the statistics are undefined.
-
-        Raises:
-            MethodError: a constant is asked for and the layer stores none.
-        """
-        cell = (batch, groups)
-        if cell not in self._known:
-            self._known[cell] = self._compute(batch, groups)
-        return self._known[cell]
-
-    def _compute(self, batch: int | None, groups: int) -> dict[str, float]:
-        if batch is None:
-            stored = stored_statistics(self._layer)
-            sampling = constant(*stored, self._layer.epsilon)
-        elif batch == 1 and groups == self._layer.channels and self._layer.positions == 1:
-            return {}  # the variance of a single value
-        else:
-            if groups not in self._pooled:
-                self._pooled[groups] = Groups.of(self._population, groups)
-            sampling = sample(self._pooled[groups], batch, self._resamples)
-        return _layer_values(decompose(self._population, sampling), self._weights)
+def _error_row(
+    name: str, layer: LayerValues, method: Method, values: MethodValues | None
+) -> dict[str, Any]:
+    return {
+        "layer": name,
+        "channels": layer.layer.channels,
+        "method": str(method),
+        "batch": method.batch,
+        "groups": layer.groups_of(method),
+        "weights": layer.weighting,
+        **(values.row() if values else {}),
+    }
 
 
-def _layer_values(decomposition: Decomposition, weights: Array) -> dict[str, float]:
-    """The layer's averages, their Monte-Carlo errors, and quantiles over the live channels."""
-    values = {term: decomposition.average(term, weights) for term in TERMS}
-    alive = weights > 0
-    for term in CROSSOVER_QUANTITIES:
-        values[f"{term}_standard_error"] = decomposition.standard_error(term, weights)
-        by_channel = getattr(decomposition, term)[alive]
-        for name, share in (("median", 0.5), ("p90", 0.9)):
-            quantile = np.quantile(by_channel, share) if by_channel.size else np.nan
-            values[f"{term}_{name}"] = float(quantile)
-    return values
+@dataclass(frozen=True)
+class _Curve:
+    """BatchNorm's values by batch size.
+
+    Attributes:
+        batches: ascending, ``(S,)``.
+        values: None where they are not defined.
+    """
+
+    batches: tuple[int, ...]
+    values: tuple[MethodValues | None, ...]
+
+    @classmethod
+    def of(cls, found: Mapping[Method, MethodValues | None]) -> _Curve:
+        sizes = {method.batch: values for method, values in found.items() if method.is_batch_norm}
+        batches = sorted(size for size in sizes if size is not None)
+        return cls(tuple(batches), tuple(sizes[batch] for batch in batches))
+
+    def level(self, term: str) -> Array:
+        """``(S,)``."""
+        return np.array([values.terms[term] if values else np.nan for values in self.values])
+
+    def monte_carlo_error(self, term: str) -> Array:
+        """``(S,)``."""
+        return np.array(
+            [
+                standard_error(values.monte_carlo[term]) if values else np.nan
+                for values in self.values
+            ]
+        )
+
+    def without_images(self, term: str) -> Array:
+        """Without each block of images in turn, ``(K, S)``."""
+        columns = [values.images[term] if values else None for values in self.values]
+        count = max((column.size for column in columns if column is not None), default=1)
+        unknown = np.full(count, np.nan)
+        return np.stack([unknown if column is None else column for column in columns], axis=-1)
 
 
-def _channel_rows(name: str, layer: LayerMoments, population: Population) -> pd.DataFrame:
+def _crossover_rows(
+    name: str, curve: _Curve, found: Mapping[Method, MethodValues | None]
+) -> list[tuple[Any, ...]]:
+    """B* of every other method, where BatchNorm was computed at two sizes or more."""
+    rows: list[tuple[Any, ...]] = []
+    if len(curve.batches) < 2:
+        return rows
+    for method, values in found.items():
+        if method.is_batch_norm:
+            continue
+        for term in HEADLINES:
+            level = values.terms[term] if values else np.nan
+            meets = crossover(curve.batches, curve.level(term), level)
+            ends = _crossover_ends(curve, term, values)
+            rows.append((name, str(method), term, str(meets), meets.batch, *ends))
+    return rows
+
+
+def _crossover_ends(curve: _Curve, term: str, values: MethodValues | None) -> tuple[float, float]:
+    """The confidence interval of B*."""
+    without = values and values.images[term]
+    if values is None or without is None:
+        return np.nan, np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative_error = np.hypot(
+            curve.monte_carlo_error(term) / curve.level(term),
+            np.float64(standard_error(values.monte_carlo[term])) / values.terms[term],
+        )
+    return crossover_interval(
+        curve.batches,
+        curve.level(term),
+        values.terms[term],
+        curve.without_images(term),
+        without,
+        relative_error,
+    )
+
+
+def _layer_row(name: str, layer: LayerValues, curve: _Curve) -> dict[str, Any]:
+    """What a layer's images are worth, and how many of them an error needs."""
+    captured = layer.layer
+    row: dict[str, Any] = {
+        "layer": name,
+        "kind": captured.kind,
+        "channels": captured.channels,
+        "alive": int(layer.population.alive.sum()),
+        "images": captured.images,
+        "positions": captured.positions,
+    }
+    channels = layer.groups(captured.channels)
+    for what, function in _EFFECTIVE.items():
+
+        def worth(moments: PooledMoments, function: Any = function) -> Array:
+            return effective_samples.of_layer(function(moments), layer.weights)
+
+        value = float(worth(channels.moments))
+        without = channels.without_one_block
+        found = interval(value, None if without is None else worth(without))
+        row[f"effective_samples_{what}"] = value
+        row[f"effective_samples_{what}_low"] = found.low
+        row[f"effective_samples_{what}_high"] = found.high
+        row[f"design_effect_{what}"] = captured.positions / value if value else np.nan
+    for percent in PERCENTS:
+        name_of = f"batch_for_{percent}_percent"
+        needed = effective_samples.batch_needed(curve.batches, curve.level("error"), percent / 100)
+        without_one = curve.without_images("error") if curve.batches else np.empty((0, 0))
+        replicates = np.array(
+            [
+                effective_samples.batch_needed(curve.batches, levels, percent / 100)
+                for levels in without_one
+            ]
+        )
+        found = interval(needed, replicates if len(replicates) else None)
+        row[name_of] = needed
+        row[f"{name_of}_low"], row[f"{name_of}_high"] = found.low, found.high
+    return row
+
+
+_EFFECTIVE = {"mean": effective_samples.of_mean, "variance": effective_samples.of_variance}
+
+
+def _channel_rows(name: str, layer: LayerValues) -> pd.DataFrame:
     """The ideal statistics of the layer's channels."""
+    population, captured = layer.population, layer.layer
+    moments = layer.groups(captured.channels).moments
     return pd.DataFrame(
         {
             "layer": name,
@@ -196,8 +277,11 @@ def _channel_rows(name: str, layer: LayerMoments, population: Population) -> pd.
             "mean": population.mean,
             "variance": population.variance,
             "between_variance": population.between_variance,
-            "gamma": np.nan if layer.gamma is None else layer.gamma.astype(np.float64),
+            "gamma": np.nan if captured.gamma is None else captured.gamma.astype(np.float64),
             "alive": population.alive,
+            "within_variance": population.variance - population.between_variance,
+            "effective_samples_mean": effective_samples.of_mean(moments),
+            "effective_samples_variance": effective_samples.of_variance(moments),
         }
     )
 
@@ -219,18 +303,3 @@ def _some(names: list[str], total: int) -> str:
     if len(names) == total:
         return "every layer" if total > 1 else names[0]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more layers" if len(names) > 3 else "")
-
-
-def _crossovers(errors: pd.DataFrame) -> pd.DataFrame:
-    """B* of every layer and method, where BatchNorm was computed at two sizes or more."""
-    rows = []
-    for name, layer in errors.groupby("layer", sort=False):
-        is_batch_norm = layer["method"].str.startswith("bn@")
-        curve = layer[is_batch_norm].sort_values("batch")
-        if len(curve) < 2:
-            continue
-        for _, other in layer[~is_batch_norm].iterrows():
-            for quantity in CROSSOVER_QUANTITIES:
-                found = crossover(list(curve["batch"]), list(curve[quantity]), other[quantity])
-                rows.append((name, other["method"], quantity, str(found), found.batch))
-    return pd.DataFrame(rows, columns=["layer", "method", "quantity", "batch", "batch_number"])

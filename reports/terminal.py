@@ -16,10 +16,10 @@ from rich.text import Text
 
 from normstats.decomposition import TERMS
 from normstats.findings import method_averages
+from normstats.layer_values import HEADLINES
 from normstats.moments import match_layers
 from normstats.printable import printable
 from normstats.study import Study
-from normstats.tables import CROSSOVER_QUANTITIES
 
 if TYPE_CHECKING:
     from normstats.capturing import LayerDescription  # imports torch
@@ -214,7 +214,7 @@ def _crossovers(crossovers: pd.DataFrame) -> Table:
     table = _table("than", "whole error", "range", "what γ, β\ncannot undo", "range")
     for method, rows in crossovers.groupby("method", sort=False):
         cells: list[str] = []
-        for quantity in CROSSOVER_QUANTITIES:
+        for quantity in HEADLINES:
             known = rows[(rows["quantity"] == quantity) & rows["batch_number"].notna()]
             known = known.sort_values("batch_number", kind="stable")
             cells += _middle_and_range(list(known["batch"]))
@@ -250,7 +250,7 @@ def _layer_crossovers(crossovers: pd.DataFrame) -> Table:
     table = _table("than", "whole error", "what γ, β\ncannot undo")
     for method, rows in crossovers.groupby("method", sort=False):
         batches = rows.set_index("quantity")["batch"]
-        table.add_row(str(method), *(_batch(batches[q]) for q in CROSSOVER_QUANTITIES))
+        table.add_row(str(method), *(_batch(batches[q]) for q in HEADLINES))
     return table
 
 

@@ -8,7 +8,8 @@ from normstats.errors import MethodError
 from normstats.estimators import constant
 from normstats.methods import stored_statistics
 from normstats.population import Population
-from normstats.resampling import BLOCKS, Resamples
+from normstats.control_variates import DRAW_BLOCKS
+from normstats.resampling import Resamples
 
 EPSILON = 1e-3
 
@@ -19,7 +20,7 @@ def test_single_images_are_exact(method: str, groups: int) -> None:
     population = Population.of(moments_of(pixels, epsilon=EPSILON))
     found = sample_of(population, method, Resamples(7))
     truth = enumerate_batches(pixels, 1, groups, EPSILON)
-    assert found.std_replicates is None
+    assert found.monte_carlo is None
     for name in ("expected_std", "variance_of_std", "residual"):
         np.testing.assert_allclose(getattr(found.std, name), getattr(truth, name), rtol=1e-10)
 
@@ -35,11 +36,11 @@ def test_batches_agree_with_enumeration_within_their_own_error(
     population = Population.of(moments_of(pixels, epsilon=EPSILON))
     truth = enumerate_batches(pixels, batch, groups, EPSILON)
     found = sample_of(population, method, Resamples(5, draws=4096))
-    assert found.std_replicates is not None
+    assert found.monte_carlo is not None
     for name in ("expected_std", "variance_of_std", "residual"):
-        replicates = getattr(found.std_replicates, name)
-        assert replicates.shape == (BLOCKS, 6)
-        standard_error = np.sqrt((BLOCKS - 1) * replicates.var(axis=0))
+        replicates = getattr(found.monte_carlo.std, name)
+        assert replicates.shape == (DRAW_BLOCKS, 6)
+        standard_error = np.sqrt((DRAW_BLOCKS - 1) * replicates.var(axis=0))
         distance = np.abs(getattr(found.std, name) - getattr(truth, name))
         # Five standard errors, and the control variates' own fit to a finite number of draws.
         assert (distance <= 5 * standard_error + 0.01 * np.abs(getattr(truth, name))).all()
@@ -52,7 +53,7 @@ def test_the_stated_error_is_the_scatter_over_seeds() -> None:
     runs = [sample_of(population, "bn@4", Resamples(12, seed=s)) for s in range(60)]
     scatter = np.std([run.std.residual for run in runs], axis=0, ddof=1)
     stated = np.mean(
-        [np.sqrt((BLOCKS - 1) * run.std_replicates.residual.var(axis=0)) for run in runs], axis=0
+        [np.sqrt((DRAW_BLOCKS - 1) * run.monte_carlo.std.residual.var(axis=0)) for run in runs], axis=0
     )
     np.testing.assert_allclose(stated, scatter, rtol=0.35)
 

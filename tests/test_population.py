@@ -15,12 +15,6 @@ def test_population_is_the_pooled_one() -> None:
     np.testing.assert_allclose(population.between_variance, pixels.mean(axis=(2, 3)).var(axis=0))
 
 
-def test_effective_samples_of_independent_positions_is_their_number() -> None:
-    pixels = np.random.default_rng(0).normal(size=(20_000, 1, 4, 4))
-    samples = Population.of(moments_of(pixels)).effective_samples
-    assert samples[0] == pytest.approx(16, rel=0.05)
-
-
 def test_float32_moments_are_analyzed_in_float64() -> None:
     layer = moments_of(make_pixels().astype(np.float32))
     assert layer.mean.dtype == np.float32

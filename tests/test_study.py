@@ -138,7 +138,7 @@ def test_equal_input_gives_equal_bytes(moments: Moments, tmp_path: Path) -> None
     for name in ("one", "two"):
         ns.analyze(moments, METHODS).save(tmp_path / name)
     files = [path for path in (tmp_path / "one").rglob("*") if path.is_file()]
-    assert len(files) == 7
+    assert len(files) == 8
     for path in files:
         other = tmp_path / "two" / path.relative_to(tmp_path / "one")
         assert path.read_bytes() == other.read_bytes(), path.name
