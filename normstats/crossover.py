@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,9 @@ class Crossover:
         return f"{self.batch:.4g}"
 
 
-def crossover(batches: Sequence[int], curve: Sequence[float], level: float) -> Crossover:
+def crossover(
+    batches: Sequence[int], curve: Sequence[float] | NDArray[np.float64], level: float
+) -> Crossover:
     """Where BatchNorm's curve first falls to the level, interpolated in log-log.
 
     Args:

@@ -70,12 +70,13 @@ class Decomposition:
 
 def decompose(population: Population, sampling: Sampling) -> Decomposition:
     """Split the error of a method whose statistics are distributed as ``sampling`` says."""
-    ideal = population.without_one_block
-    return replace(
-        _decompose(population, sampling),
-        monte_carlo=sampling.monte_carlo and _decompose(population, sampling.monte_carlo),
-        images=sampling.images and ideal and _decompose(ideal, sampling.images),
-    )
+    terms = _decompose(population, sampling)
+    if sampling.monte_carlo is not None:
+        terms = replace(terms, monte_carlo=_decompose(population, sampling.monte_carlo))
+    if sampling.images is not None and population.without_one_block is not None:
+        images = _decompose(population.without_one_block, sampling.images)
+        terms = replace(terms, images=images)
+    return terms
 
 
 def _decompose(ideal: Ideal, sampling: Sampling) -> Decomposition:

@@ -45,7 +45,7 @@ class MethodValues:
         """Average a decomposition over the layer's live channels."""
 
         def averages(of: Decomposition | None) -> dict[str, Array | None]:
-            return {term: of and of.average(term, weights) for term in TERMS}
+            return {term: None if of is None else of.average(term, weights) for term in TERMS}
 
         alive = weights > 0
         return cls(
@@ -111,8 +111,10 @@ class LayerValues:
         cell = method if method.has_own_statistics else (method.batch, self.groups_of(method))
         if cell not in self._known:
             sampling = self._sampling(method)
-            self._known[cell] = sampling and MethodValues.of(
-                decompose(self.population, sampling), self.weights
+            self._known[cell] = (
+                None
+                if sampling is None
+                else MethodValues.of(decompose(self.population, sampling), self.weights)
             )
         return self._known[cell]
 

@@ -205,7 +205,7 @@ def _crossover_rows(
 
 def _crossover_ends(curve: _Curve, term: str, values: MethodValues | None) -> tuple[float, float]:
     """The confidence interval of B*."""
-    without = values and values.images[term]
+    without = None if values is None else values.images[term]
     if values is None or without is None:
         return np.nan, np.nan
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from helpers.enumeration import enumerate_batches, make_pixels, moments_of, sample_of
 
+from normstats.control_variates import DRAW_BLOCKS
 from normstats.errors import MethodError
 from normstats.estimators import constant
 from normstats.methods import stored_statistics
 from normstats.population import Population
-from normstats.control_variates import DRAW_BLOCKS
 from normstats.resampling import Resamples
 
 EPSILON = 1e-3
@@ -53,7 +53,8 @@ def test_the_stated_error_is_the_scatter_over_seeds() -> None:
     runs = [sample_of(population, "bn@4", Resamples(12, seed=s)) for s in range(60)]
     scatter = np.std([run.std.residual for run in runs], axis=0, ddof=1)
     stated = np.mean(
-        [np.sqrt((DRAW_BLOCKS - 1) * run.monte_carlo.std.residual.var(axis=0)) for run in runs], axis=0
+        [np.sqrt((DRAW_BLOCKS - 1) * run.monte_carlo.std.residual.var(axis=0)) for run in runs],
+        axis=0,
     )
     np.testing.assert_allclose(stated, scatter, rtol=0.35)
 
