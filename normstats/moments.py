@@ -278,6 +278,6 @@ def match_layers(names: Sequence[str], globs: str | Sequence[str]) -> list[str]:
             near = did_you_mean(pattern, names)
             raise LayerError(
                 f"No layer matches {pattern!r}.",
-                near or f"The layers are {', '.join(names[:8])}{', ...' * (len(names) > 8)}",
+                near or f"The layers are {', '.join(names[:8])}{', ...' if len(names) > 8 else '.'}",
             )
     return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]

@@ -21,6 +21,7 @@ from normstats.tables import Tables
 SCHEMA = 1
 ABOUT = "study.json"
 MOMENTS = "moments"
+_NAMES = {"layer": str, "method": str}  # also where they look like numbers
 _TABLES = ("errors", "layers", "channels", "crossovers")
 
 
@@ -99,7 +100,7 @@ def read(folder: Path) -> tuple[Tables, dict[str, Any]]:
                 "Install the normstats that wrote it, or run the analysis again.",
             )
         errors, layers, channels, crossovers = (
-            pd.read_csv(folder / f"{name}.csv", float_precision="round_trip") for name in _TABLES
+            pd.read_csv(folder / f"{name}.csv", float_precision="round_trip", dtype=_NAMES) for name in _TABLES
         )
         tables = Tables(
             errors=errors.astype({"batch": "Int64", "groups": "Int64"}),
@@ -108,7 +109,7 @@ def read(folder: Path) -> tuple[Tables, dict[str, Any]]:
             crossovers=crossovers.astype({"batch": str}),
             notes=tuple(about["notes"]),
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
             f"The run in {folder} is damaged: {error}", "Run `normstats analyze` again."
         ) from error

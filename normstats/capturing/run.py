@@ -129,7 +129,7 @@ def _nothing_captured(recorder: Recorder) -> CaptureError:
     silent = [layer for layer in recorder.layers if layer.name not in recorder.left_out]
     if silent and not recorder.fired:
         return CaptureError(
-            f"None of the {len(silent)} layers ran when the model was called.",
+            f"No layer ran when the model was called; there are {len(silent)} to look at.",
             "Hooks run only where a module is called: not where its forward is, nor in compiled, "
             "scripted and traced models. Give the eager module that it was made from.",
         )

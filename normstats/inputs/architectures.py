@@ -114,8 +114,8 @@ def _import_file(path: Path) -> ModuleType:
     # A name of its own for each path; classes in the file look their module up under it.
     where = hashlib.sha256(str(path.resolve()).encode("utf-8", "surrogateescape")).hexdigest()
     spec = importlib.util.spec_from_file_location(f"normstats_architecture_{where[:16]}", path)
-    if spec is None or spec.loader is None:
-        raise ArchitectureError(f"{shown} cannot be imported.", "Give a Python file.")
+    assert spec is not None  # a .py file has a loader
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:

@@ -129,6 +129,7 @@ def test_what_is_no_checkpoint(
     assert not (place / "was_run").exists()
 
 
+@pytest.mark.usefixtures("without_timm")
 @pytest.mark.parametrize(
     ("arch", "words"),
     [

@@ -99,8 +99,8 @@ def _read_shards(index: Path, given: Path) -> Checkpoint:
         missing = sorted(wanted - held.keys())
         if missing:
             raise CheckpointError(
-                f"{printable(index)} promises {len(missing)} weights in {printable(shard.name)} "
-                f"that are not there: {first_few(missing)}.",
+                f"{printable(index)} promises weights in {printable(shard.name)} that are not "
+                f"there: {first_few(missing)}.",
                 "Index and shards are of different checkpoints: download them together.",
             )
         tensors.update({name: tensor for name, tensor in held.items() if name in wanted})

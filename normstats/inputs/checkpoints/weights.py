@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from normstats.errors import CheckpointError
 from normstats.inputs.checkpoints.matching import (
@@ -42,8 +43,10 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     floating-point types are converted to the model's.
 
     Raises:
-        CheckpointError: weights are missing, unexpected or of other shapes. The model is unchanged.
+        CheckpointError: weights are missing, unexpected or of other shapes, or the model has no
+            place for them. The model is unchanged.
     """
+    _check_places(model)
     wanted = _tensors_of(model)
     prefix = best_prefix(shapes(checkpoint.tensors), shapes(wanted))
     given, aside = stripped(checkpoint.tensors, prefix, wanted)
@@ -70,6 +73,27 @@ def load_into(model: nn.Module, checkpoint: Checkpoint) -> tuple[str, ...]:
     state.update(fitting)
     model.load_state_dict(state)
     return tuple(notes)
+
+
+def _check_places(model: nn.Module) -> None:
+    """Weights need a place of a known shape.
+
+    Raises:
+        CheckpointError: a module is lazy, or without memory.
+    """
+    for name, module in model.named_modules():
+        what = f"{printable(name)!r} ({type(module).__name__})" if name else "The network"
+        own = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if any(is_lazy(tensor) for tensor in own):
+            raise CheckpointError(
+                f"{what} is lazy: the sizes of its weights come with its first batch.",
+                "Have the architecture run the network once before it returns it.",
+            )
+        if any(tensor.is_meta for tensor in own):
+            raise CheckpointError(
+                f"{what} is on the meta device: it has shapes but no weights.",
+                "Have the architecture build it on the CPU.",
+            )
 
 
 def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -134,8 +158,8 @@ def _notes(fit: _Fit, prefix: str, aside: list[str]) -> Iterable[str]:
         yield f"The prefix {prefix!r} was removed from the names of the checkpoint's weights."
     if aside:
         yield (
-            f"{len(aside)} tensors outside {prefix!r} belong to something else and were left "
-            f"aside: {first_few(aside, 3)}."
+            f"What stands outside {prefix!r} belongs to something else and was left aside: "
+            f"{first_few(aside, 3)}."
         )
     converted = Counter(
         (str(fit.given[n].dtype), str(wanted.dtype))

@@ -138,7 +138,7 @@ class Images:
             raise ImagesError(
                 f"None of the {len(self)} images in {self._source.listing.shown} can be read: "
                 f"{self._reasons()}.",
-                "Check that an image viewer opens them.",
+                "Mend them: files must open in an image viewer, arrays hold finite numbers.",
             )
         self.fingerprint = digest.hexdigest()
 

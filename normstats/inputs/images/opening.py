@@ -85,7 +85,7 @@ def open_images(
             "Give a positive number, or leave it out for all images.",
         )
     if layout not in (None, "nchw", "nhwc"):
-        raise SettingError(f"The layout is {printable(layout)!r}.", "Give nchw or nhwc.")
+        raise SettingError(f"There is no layout {printable(layout)!r}.", "Give nchw or nhwc.")
     source = _open(str(spec), input_channels, layout)
     listing = source.listing
     usual = _AS_THEY_ARE if listing.ready else preprocessing or Preprocessing()
@@ -131,7 +131,7 @@ def _open(spec: str, channels: int, layout: str | None) -> Source:
         return _open_by_name(spec)
     if key is not None:
         raise ImagesError(
-            f"{printable(path)} is no file of arrays, of which {printable(key)!r} could be one.",
+            f"{printable(path)} holds no arrays, so none called {printable(key)!r}.",
             f"Give the file alone: {printable(path)}",
         )
     return open_tar(path) if kind == "tar" else open_folder(path)
@@ -148,7 +148,8 @@ def _path_and_key(spec: str) -> tuple[Path | None, str | None]:
         if colon and (path := Path(home).expanduser()).is_file():
             return path, key
     except (OSError, RuntimeError) as error:  # too long a name, no such user
-        raise ImagesError(f"{printable(spec)} cannot be read: {error}.", _FORMS) from error
+        reason = printable(error).removesuffix(".")
+        raise ImagesError(f"{printable(spec)} cannot be read: {reason}.", _FORMS) from error
     return None, None
 
 

@@ -154,4 +154,4 @@ def _check_reachable(url: str) -> None:
 
 def _reason(error: BaseException | None) -> str:
     told = printable(str(error).strip().partition("\n")[0][:300])
-    return told.removesuffix(".") or type(error).__name__
+    return told.rstrip(".:") or type(error).__name__

@@ -134,8 +134,8 @@ def find_weights(name: str, weights: str) -> TorchvisionWeights:
     name = _known(name)
     if name.startswith("quantized_"):
         raise ArchitectureError(
-            f"torchvision's weights of {name} are 8-bit integers, its norm layers are merged into "
-            "the convolutions.",
+            f"torchvision's weights of {name} are 8-bit integers, and its norm layers are merged "
+            "into the convolutions.",
             f"Analyze {name.removeprefix('quantized_')}, which it was made from.",
         )
     offered = models.get_model_weights(name)
