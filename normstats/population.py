@@ -79,6 +79,11 @@ class Population(Ideal):
         )
 
     @cached_property
+    def by_channel(self) -> tuple[Array, Array]:
+        """``deviation`` and ``second_moment`` as ``(C, N)``, each channel's images side by side."""
+        return np.ascontiguousarray(self.deviation.T), np.ascontiguousarray(self.second_moment.T)
+
+    @cached_property
     def without_one_block(self) -> Ideal | None:
         """The ideal statistics without each block of images in turn, ``(K, C)``."""
         if self.blocks is None:

@@ -96,12 +96,11 @@ def exact(groups: Groups, forms: ClosedForms) -> Estimate:
     """Batches of one image: the average over all images."""
     population, blocks = groups.population, groups.population.blocks
     reference = _Reference.of(groups, forms)
+    deviation, second_moment = population.by_channel
     by_block = np.empty((4, 1 if blocks is None else len(blocks.share), population.channels))
     for channels, part in reference.parts():
         functions, _, _ = _functions(
-            part.by_group(population.deviation[:, channels]),
-            part.by_group(population.second_moment[:, channels]),
-            part,
+            part.by_group(deviation[channels]), part.by_group(second_moment[channels]), part
         )
         if blocks is None:
             means = functions.mean(axis=-1, keepdims=True)
@@ -131,14 +130,14 @@ def resampled(groups: Groups, forms: ClosedForms, batch: int, resamples: Resampl
     """Larger batches, drawn."""
     population = groups.population
     reference = _Reference.of(groups, forms)
-    deviation = resamples.averages(population.deviation, batch)
-    second_moment = resamples.averages(population.second_moment, batch)
+    deviation, second_moment = (
+        np.ascontiguousarray(resamples.averages(values, batch).T)
+        for values in (population.deviation, population.second_moment)
+    )
     by_block = np.empty((4, DRAW_BLOCKS, population.channels))
     for channels, part in reference.parts():
         functions, mean, variance = _functions(
-            part.by_group(deviation[:, channels]),
-            part.by_group(second_moment[:, channels]),
-            part,
+            part.by_group(deviation[channels]), part.by_group(second_moment[channels]), part
         )
         flat = functions.reshape(len(functions), -1, functions.shape[-1])
         means, _ = part.controls.means(flat, mean, variance)
@@ -240,8 +239,8 @@ class _Reference:
         return np.sqrt(np.maximum(self.controls.expected_variance, 0.0) + self.epsilon)
 
     def by_group(self, values: Array) -> Array:
-        """``(n, C)`` as ``(G, C/G, n)``: the draws last, where they lie side by side in memory."""
-        return np.ascontiguousarray(values.T).reshape(*self.offset.shape, -1)
+        """``(C, n)`` as ``(G, C/G, n)``."""
+        return values.reshape(*self.offset.shape, -1)
 
     def parts(self) -> Iterator[tuple[slice, _Reference]]:
         """Some whole groups at a time: their channels, and the reference for these alone."""
