@@ -19,7 +19,7 @@ from normstats.crossover import crossover
 from normstats.decomposition import TERMS
 from normstats.errors import MethodError
 from normstats.layer_values import DEBIASED, HEADLINES, LayerValues, MethodValues
-from normstats.layerwise import Progress, map_layers
+from normstats.layerwise import Progress, map_layers, some_names
 from normstats.methods import Method
 from normstats.moments import Moments
 from normstats.population import Array, Weighting
@@ -302,4 +302,4 @@ def _some(names: list[str], total: int) -> str:
     """A few of the layers' names, and how many more there are."""
     if len(names) == total:
         return "every layer" if total > 1 else names[0]
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more layers" if len(names) > 3 else "")
+    return some_names(names)

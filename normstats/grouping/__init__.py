@@ -1,0 +1,13 @@
+"""Are channels that share a group by index more alike than chance, and would others be better?"""
+
+from normstats.grouping.audit import Arrangement, Audit, audit
+from normstats.grouping.tables import GroupingTables, grouping_tables, open_orders
+
+__all__ = [
+    "Arrangement",
+    "Audit",
+    "GroupingTables",
+    "audit",
+    "grouping_tables",
+    "open_orders",
+]
