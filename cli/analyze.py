@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from normstats.methods import DEFAULT_METHODS, parse_methods
+from normstats.methods import DEFAULT_METHODS
 from normstats.printable import first_few
 from normstats_cli import options
 from normstats_cli.console import note, progress, working
+from normstats_cli.inputs import Inputs
 from normstats_cli.runs import choose_folder, finish
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def analyze(
         typer.Option(
             rich_help_panel=_ANALYSIS,
             show_default="BatchNorm of 1 to 64 images and one of each other kind",
-            help="bn@B, in, ln, gn:G, gn:Nch, bgn@B:G and running, with commas between.",
+            help="bn@B, in, ln, gn:G, gn:Nch, bgn@B:G, running and your own (file.py:name), with "
+            "commas between.",
         ),
     ] = DEFAULT_METHODS,
     layers: options.Layers = None,
@@ -121,6 +123,14 @@ def analyze(
             metavar="S", rich_help_panel=_ANALYSIS, help="Of the sample and the resampling."
         ),
     ] = 0,
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            rich_help_panel=_ANALYSIS,
+            help="Also answer grouping, plane, mixing and, with classes, composition.",
+        ),
+    ] = False,
     channel_dim: options.ChannelDim = None,
     device: Annotated[
         str,
@@ -143,33 +153,35 @@ def analyze(
 
       normstats analyze net.safetensors --arch models.py:net --images photos --methods bn@4,gn:32,ln
     """
-    chosen = parse_methods(methods)
+    chosen = options.methods(methods)
     options.at_least(1, batch_size, "--batch-size")
     options.at_least(0, workers, "--workers")
     means, stds = options.numbers(mean, "--mean"), options.numbers(std, "--std")
     folder = choose_folder(out, checkpoint, force=force)
 
     from normstats.capturing import capture, resolve_device
-    from normstats.inputs import input_channels, load, open_images
 
     target = resolve_device(device)
-    with working("Loading the network", quiet=quiet):
-        loaded = load(checkpoint, arch, dtype=dtype.value)
-    for text in loaded.notes:
-        note(text, quiet=quiet)
-    pictures = open_images(
-        images,
-        preprocessing=loaded.preprocessing,
+    inputs = Inputs(
+        checkpoint=checkpoint,
+        arch=arch,
+        dtype=dtype.value,
+        images=images,
+        limit=limit,
+        seed=seed,
         resize=resize,
         crop=crop,
         mean=means,
         std=stds,
-        limit=limit,
-        seed=seed,
-        input_channels=input_channels(loaded.model),
         layout=layout,
         allow_bad=allow_bad,
+        channel_dim=channel_dim,
     )
+    with working("Loading the network", quiet=quiet):
+        loaded = inputs.load()
+    for text in loaded.notes:
+        note(text, quiet=quiet)
+    pictures = inputs.open_images(loaded)
     for text in pictures.notes:
         note(text, quiet=quiet)
     with progress("Capturing", len(pictures), quiet=quiet) as tell:
@@ -188,7 +200,7 @@ def analyze(
         note(f"{count}; skipped: {skipped}.", quiet=quiet)
     finish(
         moments,
-        _source(checkpoint, loaded, images, pictures, str(target), dtype.value),
+        _source(inputs, loaded, pictures, str(target)),
         methods=chosen,
         weights=weights.value,
         seed=seed,
@@ -196,26 +208,26 @@ def analyze(
         force=force,
         json=json,
         quiet=quiet,
+        full=full,
     )
 
 
-def _source(
-    checkpoint: str, loaded: LoadedModel, images: str, pictures: Images, device: str, dtype: str
-) -> dict[str, Any]:
+def _source(inputs: Inputs, loaded: LoadedModel, pictures: Images, device: str) -> dict[str, Any]:
     """Where the moments come from: all that is needed to make them again."""
     return {
         "checkpoint": {
-            "path": checkpoint,
+            "path": inputs.checkpoint,
             "description": loaded.description,
             "arch": loaded.arch,
             "sha256": loaded.sha256,
-            "dtype": dtype,
+            "dtype": inputs.dtype,
         },
         "images_from": {
-            "path": images,
+            "path": inputs.images,
             "sha256": pictures.fingerprint,
             "skipped": dict(pictures.skipped),
             "input": str(pictures.preprocessing),
         },
+        "inputs": inputs.record(),
         "device": device,
     }

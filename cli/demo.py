@@ -5,6 +5,7 @@ from __future__ import annotations
 from normstats.methods import parse_methods
 from normstats_cli import options
 from normstats_cli.console import note, progress
+from normstats_cli.inputs import DEMO
 from normstats_cli.runs import choose_folder, finish
 
 METHODS = "bn@1,bn@2,bn@4,bn@8,bn@16,bn@32,bn@64,in,gn:16,gn:8,gn:4,gn:2,ln,running"
@@ -36,6 +37,7 @@ def demo(
     source = {
         "checkpoint": {"path": WEIGHTS.name, "sha256": read_checkpoint(WEIGHTS).sha256},
         "images_from": {"path": "sklearn.datasets.load_digits"},
+        "inputs": DEMO,
         "device": "cpu",
     }
     finish(

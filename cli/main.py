@@ -11,7 +11,17 @@ import typer
 
 from normstats._version import __version__
 from normstats.errors import NormstatsError
-from normstats_cli import analyze, demo, layers, show
+from normstats_cli import (
+    analyze,
+    composition,
+    demo,
+    grouping,
+    layers,
+    mixing,
+    plane,
+    show,
+    validate,
+)
 from normstats_cli.console import messages, print_error
 
 app = typer.Typer(
@@ -21,10 +31,16 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_FURTHER = "Further questions to a run"
 app.command("demo")(demo.demo)
 app.command("analyze")(analyze.analyze)
 app.command("layers")(layers.layers)
 app.command("show")(show.show)
+app.command("grouping", rich_help_panel=_FURTHER)(grouping.grouping)
+app.command("plane", rich_help_panel=_FURTHER)(plane.plane)
+app.command("composition", rich_help_panel=_FURTHER)(composition.composition)
+app.command("mixing", rich_help_panel=_FURTHER)(mixing.mixing)
+app.command("validate", rich_help_panel=_FURTHER)(validate.validate)
 
 
 def _print_version(wanted: bool) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from normstats.errors import SettingError
+from normstats.methods import Method, parse_methods
 
 
 class Weights(str, Enum):
@@ -77,6 +78,7 @@ Force = Annotated[
     bool,
     typer.Option("--force", rich_help_panel=_RESULT, help="Replace the run in the --out folder."),
 ]
+Run = Annotated[Path, typer.Argument(show_default=False, help="A folder that analyze wrote.")]
 Json = Annotated[
     bool, typer.Option("--json", rich_help_panel=_RESULT, help="Print JSON instead of tables.")
 ]
@@ -101,6 +103,39 @@ def numbers(text: str | None, option: str) -> tuple[float, ...] | None:
             f"{option} {text!r} is not a list of numbers.",
             f"Write one number a channel with commas between, e.g. {option} 0.485,0.456,0.406.",
         ) from None
+
+
+def methods(text: str) -> list[Method]:
+    """``"bn@8,ln,norms.py:frn"`` as methods.
+
+    Raises:
+        MethodError: one of them is none.
+    """
+    names = [name for name in text.split(",") if ".py:" not in name]
+    if ".py:" not in text:
+        return parse_methods(names)
+
+    from normstats.inputs import load_method
+
+    files = (name.strip() for name in text.split(",") if ".py:" in name)
+    return parse_methods([*names, *map(load_method, files)])
+
+
+def whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
+    """``"2,8,32"`` as numbers of at least 1.
+
+    Raises:
+        SettingError: it holds something else.
+    """
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts or not all(part.isdecimal() and int(part) for part in parts):
+        raise SettingError(
+            f"{option} {text!r} is not a list of numbers.",
+            f"Write whole numbers with commas between, e.g. {option} 2,8,32.",
+        )
+    return tuple(map(int, parts))
 
 
 def at_least(smallest: int, value: int, option: str) -> None:

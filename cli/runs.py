@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -16,8 +16,12 @@ from normstats.methods import Method
 from normstats_cli.console import note, progress, results
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from normstats.layerwise import Progress
     from normstats.moments import Moments
     from normstats.population import Weighting
+    from normstats.study import Study
 
 _RUNS = Path("runs")
 
@@ -49,6 +53,7 @@ def finish(
     force: bool,
     json: bool,
     quiet: bool,
+    full: bool = False,
 ) -> None:
     """Analyze the moments, write the run, print the summary."""
     from normstats.study import analyze
@@ -57,12 +62,49 @@ def finish(
     moments = replace(moments, provenance={**source, **_made_with()})
     with progress("Analyzing", len(moments), quiet=quiet) as tell:
         study = analyze(moments, methods, weights=weights, seed=seed, progress=tell)
+    if full:
+        for part in study.askable():
+            with progress(f"Asking about {part}", len(moments), quiet=quiet) as tell:
+                study.ask(part, progress=tell)
     study.save(folder, force=force)
     if json:
         print_json(results(), study)
     else:
         print_summary(results(), study)
     note(f"Written to {folder}; see it again with: normstats show {folder}", quiet=quiet)
+
+
+def extend(
+    run: Path,
+    what: str,
+    answer: Callable[[Study, Progress], object],
+    show: Callable[[Console, Study], None],
+    *,
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Ask a run a further question, keep the answer in its folder, print it.
+
+    Args:
+        run: a run folder.
+        what: for the progress bar.
+        answer: asks the study, telling its progress.
+        show: prints the answer.
+        json: print the run's JSON instead.
+        quiet: no progress and no notes.
+    """
+    from normstats.study import open_study
+    from normstats_reports.terminal import print_json
+
+    study = open_study(run)
+    with progress(what, len(study.layers()), quiet=quiet) as tell:
+        answer(study, tell)
+    study.save(run, force=True)
+    if json:
+        print_json(results(), study)
+    else:
+        show(results(), study)
+    note(f"Kept in {run}.", quiet=quiet)
 
 
 def _made_with() -> dict[str, Any]:

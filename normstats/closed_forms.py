@@ -100,12 +100,15 @@ class Groups:
         blocks = population.blocks
         if blocks is None:
             raw = np.array([values.mean(axis=0) for values in _monomials(a, b)])
+            raw[[0, 4]] = 0.0
             return cls(population, size, PooledMoments.about(mean, centre, raw))
         by_block = np.array([blocks.means(values) for values in _monomials(a, b)])
+        raw = blocks.total(by_block)
+        raw[[0, 4]] = 0.0  # a and b are centred; their means are rounding
         return cls(
             population=population,
             size=size,
-            moments=PooledMoments.about(mean, centre, blocks.total(by_block)),
+            moments=PooledMoments.about(mean, centre, raw),
             without_one_block=PooledMoments.about(mean, centre, blocks.without_one(by_block)),
         )
 

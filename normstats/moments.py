@@ -275,9 +275,8 @@ def match_layers(names: Sequence[str], globs: str | Sequence[str]) -> list[str]:
     patterns = [pattern.strip() for pattern in patterns if pattern.strip()]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
-            near = did_you_mean(pattern, names)
+            known = f"The layers are {', '.join(names[:8])}{', ...' if len(names) > 8 else '.'}"
             raise LayerError(
-                f"No layer matches {pattern!r}.",
-                near or f"The layers are {', '.join(names[:8])}{', ...' if len(names) > 8 else '.'}",
+                f"No layer matches {pattern!r}.", did_you_mean(pattern, names) or known
             )
     return [name for name in names if any(fnmatchcase(name, p) for p in patterns)]

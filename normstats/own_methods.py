@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from normstats.closed_forms import ClosedForms, Groups
 from normstats.control_variates import DRAW_BLOCKS, Controls
-from normstats.errors import MethodError
+from normstats.errors import MethodError, NormstatsError
 from normstats.estimators import Sampling
 from normstats.methods import Method
 from normstats.moments import LayerMoments
@@ -119,7 +119,16 @@ def _statistics(
     image_mean, image_variance = (
         v.astype(np.float64) for v in (layer.mean[members], layer.variance[members])
     )
-    found = method.statistics(image_mean, image_variance, layer)
+    try:
+        with np.errstate(all="ignore"):  # what is not finite is told below
+            found = method.statistics(image_mean, image_variance, layer)
+    except NormstatsError:
+        raise
+    except Exception as error:  # whatever a function of the user's may raise
+        raise MethodError(
+            f"{method} failed with {type(error).__name__}: {error}",
+            "It is given arrays (..., B, C) and the layer, whose stored statistics may be None.",
+        ) from error
     shape = (len(members), layer.channels)
     try:
         mean, variance = (np.broadcast_to(np.asarray(v, dtype=np.float64), shape) for v in found)

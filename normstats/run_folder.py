@@ -1,4 +1,4 @@
-"""A run on disk: ``errors.csv``, ``channels.csv``, ``crossovers.csv``, ``study.json``, moments.
+"""A run on disk: a CSV file a table, ``study.json`` and the captured moments.
 
 A run is written beside its place and then renamed, so that a half-written one is never seen.
 """
@@ -6,23 +6,27 @@ A run is written beside its place and then renamed, so that a half-written one i
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from normstats.errors import RunFolderError
 from normstats.moments import Moments
-from normstats.tables import Tables
 
 SCHEMA = 1
 ABOUT = "study.json"
 MOMENTS = "moments"
-_NAMES = {"layer": str, "method": str}  # also where they look like numbers
-_TABLES = ("errors", "layers", "channels", "crossovers")
+# What pandas would guess otherwise: layers may be called 1 or NA, and BatchNorm's batch may be <1.
+_TEXTS = ("layer", "method", "kind", "named", "note", "other")
+_NUMBERS = {"batch": "Int64", "groups": "Int64", "alive": "bool"}
+_TEXTS_OF = {"crossovers": (*_TEXTS, "batch")}
 
 
 def check(folder: Path, *, force: bool) -> None:
@@ -54,9 +58,21 @@ def check(folder: Path, *, force: bool) -> None:
 
 
 def write(
-    folder: Path, *, tables: Tables, moments: Moments, about: Mapping[str, Any], force: bool
+    folder: Path,
+    *,
+    tables: Mapping[str, pd.DataFrame],
+    about: Mapping[str, Any],
+    moments: Moments | None = None,
+    force: bool,
 ) -> Path:
     """Write a whole run; files in the folder that are not of the run stay.
+
+    Args:
+        folder: of the run.
+        tables: by name.
+        about: what ``study.json`` says besides the schema.
+        moments: None to keep those that are there.
+        force: replace an earlier run.
 
     Raises:
         RunFolderError: the folder may not be written to, or the disk refuses.
@@ -66,13 +82,21 @@ def write(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
             fresh = Path(place) / "run"
-            _write_files(fresh, tables, moments, about)
+            fresh.mkdir()
+            if moments is not None:
+                moments.save(fresh / MOMENTS)
+            for name, table in tables.items():
+                _with_numbers(table).to_csv(fresh / f"{name}.csv", index=False, lineterminator="\n")
+            text = to_json({"schema": SCHEMA, **about})
+            (fresh / ABOUT).write_text(text, encoding="utf-8", newline="\n")
+            for old in _tables_of_parts(folder) - set(tables):
+                (folder / f"{old}.csv").unlink(missing_ok=True)
             folder.mkdir(exist_ok=True)
             for new in sorted(fresh.iterdir()):
-                old = folder / new.name
-                if old.is_dir():
-                    shutil.rmtree(old)
-                new.replace(old)
+                place_of = folder / new.name
+                if place_of.is_dir():
+                    shutil.rmtree(place_of)
+                new.replace(place_of)
     except OSError as error:
         raise RunFolderError(
             f"The run cannot be written to {folder}: {error}",
@@ -81,8 +105,17 @@ def write(
     return folder
 
 
-def read(folder: Path) -> tuple[Tables, dict[str, Any]]:
-    """The tables of a run, and what ``study.json`` says about them.
+def _tables_of_parts(folder: Path) -> set[str]:
+    """What an earlier run in the folder has besides its main tables."""
+    try:
+        parts = json.loads((folder / ABOUT).read_text(encoding="utf-8"))["parts"]
+        return {str(name) for part in parts.values() for name in part["tables"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return set()  # none, or so damaged that nobody will read it
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """What ``study.json`` says.
 
     Raises:
         RunFolderError: it is not a run, is damaged, or was written by a newer normstats.
@@ -92,36 +125,85 @@ def read(folder: Path) -> tuple[Tables, dict[str, Any]]:
         raise RunFolderError(
             f"{folder} {what}.", "Give the folder that `normstats analyze --out` wrote."
         )
-    try:
+    with damage(folder):
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         if about["schema"] != SCHEMA:
             raise RunFolderError(
                 f"{folder} was written in schema {about['schema']}; this normstats reads {SCHEMA}.",
                 "Install the normstats that wrote it, or run the analysis again.",
             )
-        errors, layers, channels, crossovers = (
-            pd.read_csv(folder / f"{name}.csv", float_precision="round_trip", dtype=_NAMES) for name in _TABLES
+    return dict(about)
+
+
+def read_table(folder: Path, name: str, columns: Sequence[str] = ("layer",)) -> pd.DataFrame:
+    """A table of a run, as it was written.
+
+    Args:
+        folder: of the run.
+        name: of the table.
+        columns: that it must have.
+
+    Raises:
+        RunFolderError: it is damaged.
+    """
+    texts = _TEXTS_OF.get(name, _TEXTS)
+    with damage(folder):
+        table = pd.read_csv(
+            folder / f"{name}.csv",
+            float_precision="round_trip",
+            dtype=dict.fromkeys(texts, str),
+            keep_default_na=False,
+            na_values=[""],
         )
-        tables = Tables(
-            errors=errors.astype({"batch": "Int64", "groups": "Int64"}),
-            layers=layers,
-            channels=channels.astype({"alive": bool}),
-            crossovers=crossovers.astype({"batch": str}),
-            notes=tuple(about["notes"]),
-        )
+        missing = [column for column in columns if column not in table]
+        if missing:
+            raise ValueError(f"{name}.csv has no column {missing[0]!r}")
+        empty = {column: "" for column in texts if column in table}
+        types = {c: t for c, t in _NUMBERS.items() if c in table and c not in texts}
+        return table.fillna(empty).astype(types)
+
+
+@contextmanager
+def damage(folder: Path) -> Iterator[None]:
+    """Tell what cannot be read, or is not what it should be, as damage to the run.
+
+    Raises:
+        RunFolderError: anything of the kind happened inside the block.
+    """
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
             f"The run in {folder} is damaged: {error}", "Run `normstats analyze` again."
         ) from error
-    return tables, about
 
 
-def _write_files(folder: Path, tables: Tables, moments: Moments, about: Mapping[str, Any]) -> None:
-    """All files of a run, into a folder that does not exist yet."""
-    moments.save(folder / MOMENTS)
-    channels = tables.channels.astype({"alive": int})
-    written = (tables.errors, tables.layers, channels, tables.crossovers)
-    for name, table in zip(_TABLES, written, strict=True):
-        table.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
-    text = json.dumps({"schema": SCHEMA, **about}, indent=1, ensure_ascii=False)
-    (folder / ABOUT).write_text(text + "\n", encoding="utf-8")
+def to_json(content: Mapping[str, Any]) -> str:
+    """JSON with a line for each row of each table, and None for what is no finite number."""
+    parts = []
+    for key, value in content.items():
+        if isinstance(value, pd.DataFrame):
+            rows = (json.dumps(_plain(row), ensure_ascii=False) for row in value.to_dict("records"))
+            text = "[\n  " + ",\n  ".join(rows) + "\n ]"
+        else:
+            text = json.dumps(_plain(value), indent=1, ensure_ascii=False).replace("\n", "\n ")
+        parts.append(f"{json.dumps(key)}: {text}")
+    return "{\n " + ",\n ".join(parts) + "\n}\n"
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: no numpy, no NaN."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(part) for part in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
+
+
+def _with_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """True and false as 1 and 0."""
+    return table.astype(dict.fromkeys(table.select_dtypes("bool"), int))

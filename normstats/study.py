@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,48 @@ from typing import Any
 import pandas as pd
 
 from normstats import run_folder
-from normstats.errors import SettingError
-from normstats.findings import findings, method_averages
+from normstats.errors import RunFolderError, SettingError
+from normstats.findings import Finding, findings, method_averages
+from normstats.grouping import orders_by_layer
+from normstats.grouping.audit import Order
+from normstats.layerwise import Progress
 from normstats.methods import DEFAULT_METHODS, Method, parse_methods
 from normstats.moments import Moments
+from normstats.parts import Part, Source
 from normstats.population import WEIGHTINGS, Weighting
 from normstats.resampling import DRAWS, Resamples
-from normstats.tables import Tables, compute_tables
+from normstats.tables import CROSSOVER_COLUMNS, ERROR_COLUMNS, Tables, compute_tables
+
+_TABLES = {  # and columns that they must have
+    "errors": ERROR_COLUMNS,
+    "layers": ("layer", "positions", "effective_samples_mean"),
+    "channels": ("layer", "channel", "mean", "variance", "alive"),
+    "crossovers": CROSSOVER_COLUMNS,
+}
+_LONG = ("channels", "orders")  # a row a channel: not in study.json
 
 
 @dataclass(frozen=True)
 class Study:
     """How far each method's statistics are from the ideal ones, layer by layer.
 
+    What is not in ``errors``, ``layers``, ``channels`` and ``crossovers`` is computed from the
+    moments when it is first asked for, and kept.
+
     Attributes:
-        tables: behind ``errors()``, ``channels()`` and ``crossovers()``.
+        tables: behind ``errors()``, ``layers()``, ``channels()`` and ``crossovers()``.
         settings: methods, weights, seed and number of draws.
         provenance: where the moments come from.
         left_out: layers that could not be captured, with the reason.
-        findings: the result in a few sentences.
+        parts: the answers to further questions so far, by name.
     """
 
     tables: Tables
     settings: Mapping[str, Any]
     provenance: Mapping[str, Any]
     left_out: Mapping[str, str]
-    findings: tuple[str, ...]
     _moments: Moments | Path
+    parts: dict[str, Part] = field(default_factory=dict)
 
     def errors(self) -> pd.DataFrame:
         """A row per layer and method: bias², variance, error and residual.
@@ -72,16 +88,162 @@ class Study:
         """
         return self.tables.crossovers.copy()
 
+    def grouping(
+        self, groups: Sequence[int] | None = None, *, progress: Progress | None = None
+    ) -> pd.DataFrame:
+        """A row per layer and G: index groups against random ones, and what others would save.
+
+        Args:
+            groups: numbers of groups G; 32 by default.
+            progress: told the number of layers done.
+
+        Raises:
+            MethodError: no layer can be split so.
+        """
+        return self.ask("grouping", groups=groups, progress=progress).tables["grouping"].copy()
+
+    def arrangements(self) -> pd.DataFrame:
+        """A row per layer, G and arrangement (index, random, similar, correlated, best)."""
+        return self.ask("grouping").tables["arrangements"].copy()
+
+    def orders(self) -> dict[tuple[str, int], Order]:
+        """The best order of channels found, by layer and G: ``(C,)``, groups one after another."""
+        return orders_by_layer(self.ask("grouping").tables["orders"])
+
+    def plane(
+        self, batches: Sequence[int] | None = None, *, progress: Progress | None = None
+    ) -> pd.DataFrame:
+        """A row per layer, batch size and group size: error and residual of every cell.
+
+        Args:
+            batches: batch sizes; powers of two up to 64 by default.
+            progress: told the number of layers done.
+        """
+        return self.ask("plane", batches=batches, progress=progress).tables["plane"].copy()
+
+    def composition(
+        self, batches: Sequence[int] | None = None, *, progress: Progress | None = None
+    ) -> pd.DataFrame:
+        """A row per layer, batch size and composition: iid, single-class, class-balanced batches.
+
+        Args:
+            batches: batch sizes; 2, 8 and 32 by default.
+            progress: told the number of layers done.
+
+        Raises:
+            ImagesError: the moments have no labels.
+        """
+        part = self.ask("composition", batches=batches, progress=progress)
+        return part.tables["composition"].copy()
+
+    def classes(self) -> pd.DataFrame:
+        """A row per layer: the share of between-image variance that lies between classes.
+
+        Raises:
+            ImagesError: the moments have no labels.
+        """
+        return self.ask("composition").tables["classes"].copy()
+
+    def mixing(
+        self,
+        others: str | None = None,
+        batches: Sequence[int] | None = None,
+        *,
+        progress: Progress | None = None,
+    ) -> pd.DataFrame:
+        """A row per layer, other method and batch size: the best mix of it with BatchNorm.
+
+        Args:
+            others: what BatchNorm is mixed with; ``"running,gn:32"`` by default.
+            batches: batch sizes; 2, 8 and 32 by default.
+            progress: told the number of layers done.
+        """
+        part = self.ask("mixing", others=others, batches=batches, progress=progress)
+        return part.tables["mixing"].copy()
+
+    def validation(self) -> pd.DataFrame:
+        """A row per layer and method: what the network's output does, as it was measured.
+
+        Raises:
+            RunFolderError: it was not measured yet; it needs the network.
+        """
+        if "validation" not in self.parts:
+            raise RunFolderError(
+                "This study was not validated.",
+                "Run `normstats validate RUN`, or use normstats.validation.validate.",
+            )
+        return self.parts["validation"].tables["validation"].copy()
+
+    def ask(self, name: str, *, progress: Progress | None = None, **settings: Any) -> Part:
+        """A part as it is kept, or computed where it is not, or with other settings.
+
+        Args:
+            name: one of ``askable()``.
+            progress: told the number of layers done.
+            settings: as the method of that name takes them; None for what is kept, or else the
+                default.
+        """
+        asked = {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in settings.items()
+            if value is not None
+        }
+        kept = self.parts.get(name)
+        if kept is None or any(kept.settings.get(key) != value for key, value in asked.items()):
+            weights, seed = self.settings["weights"], self.settings["seed"]
+            source = Source(self.moments, weights, seed, progress)
+            self.parts[name] = kept = getattr(source, name)(**asked)
+        return kept
+
+    def askable(self) -> tuple[str, ...]:
+        """The parts that these moments can answer."""
+        without_labels = ("grouping", "plane", "mixing")
+        return without_labels if self.moments.labels is None else (*without_labels, "composition")
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What it all means, in at most eight sentences, the weightiest first."""
+        return findings(self.tables, self.parts)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What was asked for and could not be had."""
         left_out = (f"{name} is left out: {why}" for name, why in self.left_out.items())
-        return (*left_out, *self.tables.notes)
+        of_parts = (note for part in self.parts.values() for note in part.notes)
+        return (*left_out, *self.tables.notes, *of_parts)
 
-    @property
+    @cached_property
     def moments(self) -> Moments:
         """The captured moments, read from the run folder when they are asked for."""
         return self._moments if isinstance(self._moments, Moments) else Moments.open(self._moments)
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """Every table that there is so far, by the name of its CSV file."""
+        tables = {name: getattr(self.tables, name) for name in _TABLES}
+        for part in self.parts.values():
+            tables |= part.tables
+        return tables
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but what has a row a channel: what ``study.json`` and ``--json`` hold."""
+        return {
+            "findings": [asdict(finding) for finding in self.findings],
+            "notes": list(self.notes),
+            "settings": dict(self.settings),
+            "provenance": dict(self.provenance),
+            "left_out": dict(self.left_out),
+            "table_notes": list(self.tables.notes),
+            "parts": {
+                name: {
+                    "settings": dict(part.settings),
+                    "tables": list(part.tables),
+                    "about": dict(part.about),
+                    "notes": list(part.notes),
+                }
+                for name, part in self.parts.items()
+            },
+            **{name: table for name, table in self.frames().items() if name not in _LONG},
+        }
 
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write the tables, the moments and ``study.json`` into a run folder.
@@ -96,15 +258,9 @@ class Study:
         """
         return run_folder.write(
             Path(folder),
-            tables=self.tables,
-            moments=self.moments,
-            about={
-                "settings": dict(self.settings),
-                "provenance": dict(self.provenance),
-                "left_out": dict(self.left_out),
-                "findings": list(self.findings),
-                "notes": list(self.tables.notes),
-            },
+            tables=self.frames(),
+            about=self.to_dict(),
+            moments=None if self._moments == Path(folder) / run_folder.MOMENTS else self.moments,
             force=force,
         )
 
@@ -116,7 +272,7 @@ class Study:
         )
 
     def _repr_html_(self) -> str:
-        sentences = "".join(f"<li>{escape(sentence)}</li>" for sentence in self.findings)
+        sentences = "".join(f"<li>{escape(finding.text)}</li>" for finding in self.findings)
         averages = method_averages(self.tables.errors)
         return (
             f"<p><strong>{escape(repr(self))}</strong></p><ul>{sentences}</ul>"
@@ -138,7 +294,8 @@ def analyze(
 
     Args:
         moments: from ``normstats.capture`` or ``Moments.open``.
-        methods: e.g. ``["bn@2", "bn@8", "gn:8", "ln"]`` or ``"bn@2,bn@8,gn:8,ln"``.
+        methods: e.g. ``["bn@2", "bn@8", "gn:8", "ln"]`` or ``"bn@2,bn@8,gn:8,ln"``, and methods
+            of one's own (``Method.from_function``).
         weights: ``"gamma"`` weighs a channel by γ² in its layer's average; ``"uniform"`` does not.
         seed: of the resampling.
         draws: batches of each size drawn for what has no closed form.
@@ -154,9 +311,8 @@ def analyze(
         )
     chosen = parse_methods(methods)
     resamples = Resamples(moments.images, draws=draws, seed=seed)
-    tables = compute_tables(moments, chosen, weights, resamples, progress)
     return Study(
-        tables=tables,
+        tables=compute_tables(moments, chosen, weights, resamples, progress),
         settings={
             "methods": [str(method) for method in chosen],
             "weights": weights,
@@ -165,7 +321,6 @@ def analyze(
         },
         provenance={"images": moments.images, **moments.provenance},
         left_out=dict(moments.left_out),
-        findings=findings(tables),
         _moments=moments,
     )
 
@@ -177,12 +332,29 @@ def open_study(folder: str | Path) -> Study:
         RunFolderError: it is not a run folder, or is damaged.
     """
     folder = Path(folder)
-    tables, about = run_folder.read(folder)
-    return Study(
-        tables=tables,
-        settings=about["settings"],
-        provenance=about["provenance"],
-        left_out=about["left_out"],
-        findings=tuple(about["findings"]),
-        _moments=folder / run_folder.MOMENTS,
-    )
+    about = run_folder.read(folder)
+    with run_folder.damage(folder):
+        return Study(
+            tables=Tables(
+                **{
+                    name: run_folder.read_table(folder, name, columns)
+                    for name, columns in _TABLES.items()
+                },
+                notes=tuple(about["table_notes"]),
+            ),
+            settings=about["settings"],
+            provenance=about["provenance"],
+            left_out=about["left_out"],
+            parts={
+                name: Part(
+                    settings=part["settings"],
+                    tables={
+                        table: run_folder.read_table(folder, table) for table in part["tables"]
+                    },
+                    about=part["about"],
+                    notes=tuple(part["notes"]),
+                )
+                for name, part in about["parts"].items()
+            },
+            _moments=folder / run_folder.MOMENTS,
+        )

@@ -230,7 +230,7 @@ def _layer_row(name: str, layer: LayerValues, curve: _Curve) -> dict[str, Any]:
         "layer": name,
         "kind": captured.kind,
         "channels": captured.channels,
-        "alive": int(layer.population.alive.sum()),
+        "alive_channels": int(layer.population.alive.sum()),
         "images": captured.images,
         "positions": captured.positions,
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from normstats.findings import method_averages
 from normstats.layer_values import HEADLINES
 from normstats.moments import match_layers
 from normstats.printable import printable
+from normstats.run_folder import to_json
 from normstats.study import Study
 
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ LIMITS = (
 def print_summary(console: Console, study: Study) -> None:
     """Errors of every layer and method, what they are made of, crossovers, findings."""
     console.print(_origin(study))
-    console.print(_heading("Error by layer and method", _unit(study)))
+    console.print(heading("Error by layer and method", _unit(study)))
     for table in _layer_tables(study.errors(), console.width):
         console.print(table)
-    console.print(_heading("What the error is made of", "means over layers"))
+    console.print(heading("What the error is made of", "means over layers"))
     console.print(_averages(study))
     if len(study.crossovers()):
-        console.print(_heading("From which batch size BatchNorm is better", "over layers"))
+        console.print(heading("From which batch size BatchNorm is better", "over layers"))
         console.print(_crossovers(study.crossovers()))
     if study.notes:
-        console.print(_heading("Left out"))
-        console.print(_bullets(study.notes))
-    console.print(_heading("In words"))
-    console.print(_bullets(study.findings))
+        console.print(heading("Left out"))
+        console.print(bullets(study.notes))
+    console.print(heading("In words"))
+    console.print(bullets([finding.text for finding in study.findings]))
     console.print(Padding(Text(LIMITS, style="dim"), (1, 1, 0, 1)))
 
 
@@ -58,7 +58,7 @@ def print_layers(console: Console, study: Study, globs: str) -> None:
     for name in match_layers(list(errors["layer"].unique()), globs):
         of_layer = channels[channels["layer"] == name]
         dead = int((~of_layer["alive"]).sum())
-        console.print(_heading(printable(name), f"{len(of_layer)} channels, {dead} of them dead"))
+        console.print(heading(printable(name), f"{len(of_layer)} channels, {dead} of them dead"))
         console.print(_terms(errors[errors["layer"] == name].set_index("method")))
         meets = crossovers[crossovers["layer"] == name]
         if len(meets):
@@ -68,7 +68,7 @@ def print_layers(console: Console, study: Study, globs: str) -> None:
 
 def print_descriptions(console: Console, layers: Sequence[LayerDescription]) -> None:
     """The layers of a network, as ``normstats layers`` lists them."""
-    table = _table("layer", "type", "input shape", "channels", "map", "captured", left=2)
+    table = light_table("layer", "type", "input shape", "channels", "map", "captured", left=2)
     table.columns[-1].justify, table.columns[-1].no_wrap = "left", False
     for layer in layers:
         name = " = ".join((layer.name, *layer.aliases))
@@ -88,16 +88,8 @@ def print_descriptions(console: Console, layers: Sequence[LayerDescription]) -> 
 
 
 def print_json(console: Console, study: Study) -> None:
-    """Everything but the moments, as one JSON object."""
-    tables = {"errors": study.errors(), "crossovers": study.crossovers()}
-    content = {
-        "findings": study.findings,
-        "notes": study.notes,
-        "settings": study.settings,
-        "provenance": study.provenance,
-        **{name: json.loads(table.to_json(orient="records")) for name, table in tables.items()},
-    }
-    console.print_json(data=content, highlight=console.is_terminal, ensure_ascii=False)
+    """Everything but what has a row a channel, as one JSON object: that of ``study.json``."""
+    console.out(to_json(study.to_dict()), end="", highlight=False)
 
 
 def compact(value: float) -> str:
@@ -133,7 +125,8 @@ def _origin(study: Study) -> Table:
     return grid
 
 
-def _heading(title: str, detail: str = "") -> Text:
+def heading(title: str, detail: str = "") -> Text:
+    """A line above a table."""
     text = Text(f"\n{title}", style="bold")
     return text.append(f"  {detail}", style="not bold dim") if detail else text
 
@@ -144,7 +137,7 @@ def _unit(study: Study) -> str:
     return f"in units of σ², {how}"
 
 
-def _table(*columns: str, left: int = 1) -> Table:
+def light_table(*columns: str, left: int = 1) -> Table:
     """A light table; the first ``left`` columns are words, the rest numbers."""
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for index, column in enumerate(columns):
@@ -164,7 +157,7 @@ def _layer_tables(errors: pd.DataFrame, width: int) -> Iterator[Table]:
     names = [*layers, "median", "mean"]
     room = width - max(map(len, names)) - len(str(channels.max())) - 6
     for some in _fitting(cells, room):
-        table = _table("layer", "C", *some)
+        table = light_table("layer", "C", *some)
         for row, name in enumerate(names):
             table.add_row(
                 Text(printable(name)),
@@ -192,7 +185,7 @@ def _fitting(cells: dict[str, list[str]], room: int) -> Iterator[list[str]]:
 
 def _averages(study: Study) -> Table:
     averages = method_averages(study.errors())
-    table = _table(
+    table = light_table(
         "method",
         "mean\nbias²",
         "mean\nvariance",
@@ -211,7 +204,7 @@ def _averages(study: Study) -> Table:
 
 def _crossovers(crossovers: pd.DataFrame) -> Table:
     """Median and range of B* over layers, for the error and for the residual."""
-    table = _table("than", "whole error", "range", "what γ, β\ncannot undo", "range")
+    table = light_table("than", "whole error", "range", "what γ, β\ncannot undo", "range")
     for method, rows in crossovers.groupby("method", sort=False):
         cells: list[str] = []
         for quantity in HEADLINES:
@@ -240,21 +233,22 @@ def _batch(text: str) -> str:
 def _terms(errors: pd.DataFrame) -> Table:
     """All terms of one layer, a row a method."""
     terms = [*TERMS, "error_median", "error_p90"]
-    table = _table("method", *(term.replace("_sq", "²").replace("_", "\n") for term in terms))
+    table = light_table("method", *(term.replace("_sq", "²").replace("_", "\n") for term in terms))
     for name, row in errors.iterrows():
         table.add_row(str(name), *(compact(row[term]) for term in terms))
     return table
 
 
 def _layer_crossovers(crossovers: pd.DataFrame) -> Table:
-    table = _table("than", "whole error", "what γ, β\ncannot undo")
+    table = light_table("than", "whole error", "what γ, β\ncannot undo")
     for method, rows in crossovers.groupby("method", sort=False):
         batches = rows.set_index("quantity")["batch"]
         table.add_row(str(method), *(_batch(batches[q]) for q in HEADLINES))
     return table
 
 
-def _bullets(sentences: Sequence[str]) -> Table:
+def bullets(sentences: Sequence[str]) -> Table:
+    """A list of sentences."""
     grid = Table.grid(padding=(0, 1, 0, 0))
     for sentence in sentences:
         grid.add_row(" •", Text(printable(sentence)))

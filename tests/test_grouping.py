@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +11,12 @@ from scipy.stats import kstest
 from normstats import layerwise
 from normstats.closed_forms import Groups
 from normstats.decomposition import decompose
-from normstats.errors import LayerError, MethodError, RunFolderError, SettingError
+from normstats.errors import LayerError, MethodError, SettingError
 from normstats.estimators import sample
 from normstats.grouping.arrangements import ChannelBias, as_order
 from normstats.grouping.audit import ARRANGEMENTS, audit
 from normstats.grouping.search import correlated, similar
-from normstats.grouping.tables import grouping_tables, open_orders
+from normstats.grouping.tables import grouping_tables, orders_by_layer
 from normstats.moments import LayerMoments, Moments
 from normstats.population import Array, Population, channel_weights
 from normstats.resampling import Resamples
@@ -272,7 +271,7 @@ def test_tables_have_a_row_for_each_layer_groups_and_arrangement() -> None:
     found = grouping_tables(moments, [4, 8], permutations=60, progress=seen.append)
     assert seen == [1, 2, 3, 4]
     cells = [("stem", 4), ("a/b", 4), ("a/b", 8), ("c", 4)]
-    assert list(found.orders) == cells
+    assert list(orders_by_layer(found.orders)) == cells
     assert list(zip(found.tests["layer"], found.tests["groups"], strict=True)) == cells
     assert list(found.arrangements["arrangement"]) == list(ARRANGEMENTS) * 4
     row = found.tests.iloc[0]
@@ -281,7 +280,7 @@ def test_tables_have_a_row_for_each_layer_groups_and_arrangement() -> None:
     assert row["random_bias_sq"] == single.random_bias_sq.mean()
     assert row["index_bias_sq"] == single.arrangements["index"].closed_bias_sq
     assert row["error_saved"] == single.saved("error")
-    np.testing.assert_array_equal(found.orders["stem", 4], single.best)
+    np.testing.assert_array_equal(orders_by_layer(found.orders)["stem", 4], single.best)
     assert sorted(found.notes) == [
         "8 groups do not divide the layer's channels; left out: stem.",
         "8 groups leave nothing to choose; left out: c, dead.",
@@ -308,24 +307,19 @@ def test_the_number_of_threads_changes_nothing(monkeypatch: pytest.MonkeyPatch) 
     assert several.tests.equals(single.tests)
 
 
-def test_orders_come_back_from_disk_with_equal_bytes(tmp_path: Path) -> None:
-    found = grouping_tables(some_moments(), [4, 8], permutations=20)
-    found.save_orders(tmp_path / "a.safetensors")
-    found.save_orders(tmp_path / "b.safetensors")
-    again = open_orders(tmp_path / "a.safetensors")
-    assert set(again) == set(found.orders)
-    for cell, order in again.items():
-        np.testing.assert_array_equal(order, found.orders[cell])
-    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-
-
-@pytest.mark.parametrize("content", [None, b"", b"not a tensor file at all"])
-def test_a_file_without_orders_is_refused(tmp_path: Path, content: bytes | None) -> None:
-    path = tmp_path / "orders.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(RunFolderError, match="holds no orders"):
-        open_orders(path)
+def test_an_order_is_used_as_groups_of_neighbours() -> None:
+    """What a user does with it: the network's own GroupNorm on channels put in the best order."""
+    torch = pytest.importorskip("torch")
+    layer = some_moments()["stem"]
+    order = orders_by_layer(grouping_tables(some_moments(), 4, permutations=20).orders)["stem", 4]
+    assert sorted(order) == list(range(layer.channels))
+    pixels = torch.randn(2, layer.channels, 3, 3, generator=torch.Generator().manual_seed(0))
+    chosen = torch.nn.functional.group_norm(pixels[:, order], 4)[:, order.argsort()]
+    for members in order.reshape(4, -1):
+        values = pixels[:, members]
+        mean = values.mean(dim=(1, 2, 3), keepdim=True)
+        std = (values.var(dim=(1, 2, 3), keepdim=True, correction=0) + 1e-5).sqrt()
+        torch.testing.assert_close(chosen[:, members], (values - mean) / std)
 
 
 @pytest.mark.parametrize("groups", [0, 1, 5, 12, -4])

@@ -1,5 +1,6 @@
 """analyze(), its tables, and the run folder."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,7 +126,7 @@ def test_one_position_has_no_instance_norm() -> None:
 def test_a_saved_study_comes_back_whole(study: ns.Study, tmp_path: Path) -> None:
     study.save(tmp_path / "runs" / "one")
     again = ns.open_study(tmp_path / "runs" / "one")
-    for table in ("errors", "channels", "crossovers"):
+    for table in ("errors", "layers", "channels", "crossovers"):
         pd.testing.assert_frame_equal(getattr(study, table)(), getattr(again, table)())
     assert again.findings == study.findings
     assert again.notes == study.notes
@@ -183,13 +184,94 @@ def test_damaged_runs_are_named(study: ns.Study, tmp_path: Path, damage: str) ->
     assert caught.value.hint
 
 
+def test_further_parts_are_computed_when_asked_for_and_kept(
+    moments: Moments, tmp_path: Path
+) -> None:
+    labels = np.arange(20) % 3
+    study = ns.analyze(replace(moments, labels=labels, classes=("x", "y", "z")), METHODS)
+    assert study.parts == {}
+    assert study.askable() == ("grouping", "plane", "mixing", "composition")
+    tests = study.grouping([2])
+    assert list(tests["layer"]) == ["a", "b"]
+    assert study.grouping() is not tests
+    pd.testing.assert_frame_equal(study.grouping(), tests)  # as it was asked, not the default
+    assert set(study.orders()) == {("a", 2), ("b", 2)}
+    assert {"index", "best"} < set(study.arrangements()["arrangement"])
+    study.plane([1, 2])
+    study.mixing("running,ln", [2])
+    study.composition([4])
+    assert set(study.classes()["layer"]) == {"a", "b"}
+
+    study.save(tmp_path / "run")
+    again = ns.open_study(tmp_path / "run")
+    assert list(again.parts) == ["grouping", "plane", "mixing", "composition"]
+    for name, table in study.frames().items():
+        pd.testing.assert_frame_equal(again.frames()[name], table, check_dtype=False)
+    assert again.plane(batches=[1, 2]) is not None
+    assert again.findings == study.findings
+    assert set(again.plane([4])["batch"]) == {4}
+
+    ns.analyze(moments, METHODS).save(tmp_path / "run", force=True)
+    assert not (tmp_path / "run" / "plane.csv").exists()  # it was of other moments
+
+
+def test_a_part_is_added_to_a_run_without_its_moments(moments: Moments, tmp_path: Path) -> None:
+    ns.analyze(moments, METHODS).save(tmp_path / "run")
+    part = tmp_path / "run" / "moments" / "part-00000.safetensors"
+    before = part.stat().st_mtime_ns
+    study = ns.open_study(tmp_path / "run")
+    study.plane([1, 2])
+    study.save(tmp_path / "run", force=True)
+    assert part.stat().st_mtime_ns == before
+    assert set(ns.open_study(tmp_path / "run").parts) == {"plane"}
+
+
+def test_study_json_has_every_number_but_those_of_channels(
+    moments: Moments, tmp_path: Path
+) -> None:
+    study = ns.analyze(moments, METHODS)
+    study.grouping([2])
+    content = json.loads((study.save(tmp_path / "run") / "study.json").read_text())
+    for name, table in study.frames().items():
+        if name in ("channels", "orders"):
+            assert name not in content
+            continue
+        assert len(content[name]) == len(table)
+        assert list(content[name][0]) == list(table.columns)
+        for column in table.select_dtypes("float"):
+            for row, value in zip(content[name], table[column], strict=True):
+                assert row[column] == (value if np.isfinite(value) else None)
+
+
 def test_findings_say_what_the_tables_say(moments: Moments) -> None:
-    study = ns.analyze(moments, ["bn@2", "bn@8", "gn:2", "ln"])
-    assert len(study.findings) == 4
-    errors = study.errors().groupby("method")["error"].median()
-    assert f"{errors['bn@2']:.2g}" in study.findings[0]
-    assert f"{errors['ln']:.2g}" in study.findings[1]
-    assert ns.analyze(moments, ["in"]).findings == ()
+    study = ns.analyze(moments, ["bn@2", "bn@8", "in", "gn:2", "ln"])
+    found = {finding.claim: finding for finding in study.findings}
+    assert len(found) == len(study.findings) <= 8
+    weights = [finding.weight for finding in study.findings]
+    assert weights == sorted(weights, reverse=True)
+    errors = study.errors()
+    for claim, method in (("batch noise", "bn@2"), ("unlike channels", "ln")):
+        finding = found[claim]
+        rows = errors[errors["method"] == method].sort_values("error")
+        median = rows.iloc[(len(rows) - 1) // 2]
+        assert finding.value == median["error"]
+        assert (finding.low, finding.high) == (median["error_low"], median["error_high"])
+        assert f"{median['error']:.2g} ({median['error_low']:.2g} to" in finding.text
+        assert median["layer"] in finding.rule
+    assert {"overtaking, error", "overtaking, residual", "group norm between"} < set(found)
+    assert "effective samples" in {f.claim for f in ns.analyze(moments, ["in"]).findings}
+
+
+def test_findings_tell_of_index_groups_either_way(moments: Moments) -> None:
+    study = ns.analyze(moments, METHODS)
+    tests = study.grouping([2])
+    for p, words in ((0.5, "are not more alike"), (0.001, "are more alike than by chance")):
+        part = study.parts["grouping"]
+        study.parts["grouping"] = replace(
+            part, tables={**part.tables, "grouping": tests.assign(q_value=p)}
+        )
+        (finding,) = (f for f in study.findings if f.claim == "index groups")
+        assert words in finding.text
 
 
 def test_a_study_shows_itself_in_a_notebook(moments: Moments) -> None:

@@ -1,7 +1,7 @@
 """Are channels that share a group by index more alike than chance, and would others be better?"""
 
 from normstats.grouping.audit import Arrangement, Audit, audit
-from normstats.grouping.tables import GroupingTables, grouping_tables, open_orders
+from normstats.grouping.tables import GroupingTables, grouping_tables, orders_by_layer
 
 __all__ = [
     "Arrangement",
@@ -9,5 +9,5 @@ __all__ = [
     "GroupingTables",
     "audit",
     "grouping_tables",
-    "open_orders",
+    "orders_by_layer",
 ]

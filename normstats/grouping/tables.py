@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from normstats.errors import LayerError, MethodError, NormstatsError, RunFolderError
+from normstats.errors import LayerError, MethodError, NormstatsError
 from normstats.grouping.audit import PERMUTATIONS, Audit, Order, audit
 from normstats.layerwise import Progress, map_layers, some_names
 from normstats.moments import LayerMoments, Moments
@@ -36,39 +35,21 @@ class GroupingTables:
         tests: a row per layer and G: index against random (p_value; q_value over the layers of
             the same G, Benjamini & Hochberg 1995; the random arrangements' mean and central 95 %)
             and what the best groups save (1 − best/index).
-        orders: the best order by layer and G, ``(C,)`` each.
+        orders: a row per layer, G and channel: the best order. Group g is the g-th run of C/G
+            rows; ``orders_by_layer`` gives arrays.
         notes: what was left out and why.
     """
 
     arrangements: pd.DataFrame
     tests: pd.DataFrame
-    orders: Mapping[tuple[str, int], Order]
+    orders: pd.DataFrame
     notes: tuple[str, ...]
 
-    def save_orders(self, path: str | Path) -> None:
-        """Write the best orders as safetensors: int64 ``(C,)`` under ``layer/G``."""
-        from safetensors.numpy import save_file
 
-        save_file(
-            {f"{name}/{groups}": order for (name, groups), order in self.orders.items()}, path
-        )
-
-
-def open_orders(path: str | Path) -> dict[tuple[str, int], Order]:
-    """Read what ``GroupingTables.save_orders`` wrote: the best order by layer and G.
-
-    Raises:
-        RunFolderError: the file is missing, damaged or something else.
-    """
-    from safetensors.numpy import load_file
-
-    try:
-        named = [(key.rpartition("/"), order) for key, order in load_file(path).items()]
-        return {(name, int(groups)): order for (name, _, groups), order in named}
-    except Exception as error:  # safetensors raises its own class for cut-off files
-        raise RunFolderError(
-            f"{path} holds no orders of channels: {error}", "Run the grouping audit again."
-        ) from error
+def orders_by_layer(orders: pd.DataFrame) -> dict[tuple[str, int], Order]:
+    """The best order of channels by layer and G, ``(C,)`` each, from ``GroupingTables.orders``."""
+    cells = orders.groupby(["layer", "groups"], sort=False)["channel"]
+    return {(str(layer), int(groups)): rows.to_numpy(copy=True) for (layer, groups), rows in cells}
 
 
 def grouping_tables(
@@ -124,7 +105,7 @@ def grouping_tables(
     return GroupingTables(
         arrangements=_arrangements_table(audits, weights),
         tests=_tests_table(audits, weights),
-        orders={cell: found.best for cell, found in audits.items()},
+        orders=_orders_table(audits),
         notes=notes,
     )
 
@@ -141,6 +122,21 @@ def _arrangements_table(
         for name, some in found.arrangements.items()
     ]
     return pd.DataFrame(rows, columns=list(ARRANGEMENT_COLUMNS))
+
+
+def _orders_table(audits: Mapping[tuple[str, int], Audit]) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame(
+            {
+                "layer": layer,
+                "groups": groups,
+                "group": np.arange(found.best.size) // (found.best.size // groups),
+                "channel": found.best,
+            }
+        )
+        for (layer, groups), found in audits.items()
+    ]
+    return pd.concat(parts, ignore_index=True)
 
 
 def _tests_table(audits: Mapping[tuple[str, int], Audit], weights: Weighting) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -46,8 +47,8 @@ def test_every_error_is_there_at_any_width(study: ns.Study, width: int) -> None:
         assert [compact(value) for value in rows["error"]] == [
             number for number in re.findall(r"\S+", lines) if number not in (layer, "4")
         ]
-    for sentence in study.findings:
-        assert sentence.split()[0] in text
+    for finding in study.findings:
+        assert finding.text.split()[0] in text
 
 
 def test_averages_are_those_of_the_table(study: ns.Study) -> None:
@@ -73,7 +74,7 @@ def test_json_is_the_tables(study: ns.Study) -> None:
     content = json.loads(printed(print_json, study))
     assert len(content["errors"]) == len(study.errors())
     assert content["errors"][0]["error"] == pytest.approx(study.errors()["error"][0], rel=1e-9)
-    assert content["findings"] == list(study.findings)
+    assert content["findings"] == [asdict(finding) for finding in study.findings]
 
 
 def test_names_that_others_chose_are_text(study: ns.Study) -> None:
