@@ -50,4 +50,5 @@ def demo(
         force=force,
         json=json,
         quiet=quiet,
+        full=True,
     )

@@ -14,7 +14,11 @@ def grouping(
     run: options.Run,
     groups: Annotated[
         str | None,
-        typer.Option(metavar="G,G", show_default="32", help="Numbers of groups to look at."),
+        typer.Option(
+            metavar="G,G",
+            show_default="the GroupNorm of the run",
+            help="Numbers of groups to look at.",
+        ),
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,

@@ -15,7 +15,10 @@ def mixing(
     others: Annotated[
         str | None,
         typer.Option(
-            "--with", metavar="METHODS", show_default="running,gn:32", help="What to mix in."
+            "--with",
+            metavar="METHODS",
+            show_default="running, gn:G of the run",
+            help="What to mix in.",
         ),
     ] = None,
     batches: Annotated[

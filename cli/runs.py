@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from normstats._version import __version__
+from normstats.errors import NormstatsError
 from normstats.methods import Method
 from normstats_cli.console import note, progress, results
 
@@ -65,7 +66,10 @@ def finish(
     if full:
         for part in study.askable():
             with progress(f"Asking about {part}", len(moments), quiet=quiet) as tell:
-                study.ask(part, progress=tell)
+                try:
+                    study.ask(part, progress=tell)
+                except NormstatsError as error:  # the rest of the run is none the worse for it
+                    note(f"No {part}: {error.message}", quiet=quiet)
     study.save(folder, force=force)
     if json:
         print_json(results(), study)

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from normstats.errors import CheckpointError, ImagesError, NormstatsError, RunFolderError
-from normstats.methods import parse_methods
 from normstats_cli import options
 from normstats_cli.console import note, progress, results, working
 from normstats_cli.inputs import DEMO, Inputs, absolute, absolute_architecture
@@ -83,7 +82,7 @@ def validate(
     options.at_least(0, workers, "--workers")
     if batch_size is not None:
         options.at_least(1, batch_size, "--batch-size")
-    chosen = None if methods is None else parse_methods(methods)
+    chosen = None if methods is None else options.methods(methods)
 
     from normstats.capturing import resolve_device
     from normstats.study import open_study
@@ -112,12 +111,13 @@ def validate(
     note(_in_words(experiment.estimate), quiet=quiet)
     with progress("Validating", experiment.estimate.passes, quiet=quiet) as tell:
         validation = experiment.run(tell)
-    validation.save(run)
+    study.parts["validation"] = validation.part()
+    study.save(run, force=True)
     if json:
         print_validation_json(results(), validation)
     else:
         print_validation(results(), validation)
-    note(f"Written to {run / 'validation.csv'} and {run / 'validation.json'}", quiet=quiet)
+    note(f"Kept in {run}.", quiet=quiet)
 
 
 def _in_words(estimate: Estimate) -> str:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from normstats.methods import Method
     from normstats.moments import LayerMoments, Moments
     from normstats.study import Study, analyze, open_study
+    from normstats.validation import validate
 
 _HOMES = {
     "LayerMoments": "normstats.moments",
@@ -35,6 +36,7 @@ _HOMES = {
     "capture": "normstats.capturing",
     "load_model": "normstats.inputs",
     "open_study": "normstats.study",
+    "validate": "normstats.validation",
 }
 
 __all__ = [
@@ -48,6 +50,7 @@ __all__ = [
     "capture",
     "load_model",
     "open_study",
+    "validate",
 ]
 
 

@@ -19,6 +19,7 @@ from normstats.tables import Tables
 
 MOST = 8
 SIGNIFICANT = 0.05
+_LITTLE = 0.05  # a saving that is none
 
 
 @dataclass(frozen=True)
@@ -131,8 +132,8 @@ class _Median:
         if known.empty:
             return None
         row = known.iloc[(len(known) - 1) // 2]
-        ends = (float(row[f"{column}_{end}"]) for end in ("low", "high"))
-        return cls(str(row["layer"]), float(row[column]), *ends, len(known))
+        value, low, high = (float(row[f"{column}{end}"]) for end in ("", "_low", "_high"))
+        return cls(str(row["layer"]), value, low, high, len(known))
 
     def __str__(self) -> str:
         return with_interval(self.value, self.low, self.high)
@@ -224,8 +225,9 @@ def _between(tables: Tables) -> Iterator[Finding]:
     if of_group is None:
         return
     falls, rises = bool(np.all(np.diff(bias) <= 0)), bool(np.all(np.diff(residual) >= 0))
+    of_bias, of_residual = (", ".join(number(float(v)) for v in row) for row in (bias, residual))
     told = (
-        f"bias² {', '.join(map(number, bias))}; residual {', '.join(map(number, residual))} for "
+        f"bias² {of_bias}; residual {of_residual} for "
         f"LayerNorm, GroupNorm ({method}) and InstanceNorm"
     )
     text = (
@@ -247,11 +249,17 @@ def _index_groups(parts: Mapping[str, Part]) -> Iterator[Finding]:
     better = int((tests["q_value"] < SIGNIFICANT).sum())
     total = len(tests)
     bias, residual = (float(tests[f"{what}_saved"].median()) for what in ("bias_sq", "residual"))
+    if residual >= _LITTLE:
+        undone = f"and {residual:.0%} of what a learned scale and shift cannot undo"
+    elif residual > -_LITTLE:
+        undone = "and next to nothing of what a learned scale and shift cannot undo"
+    else:
+        undone = f"but leave {-residual:.0%} more of what a learned scale and shift cannot undo"
     are = "are" if better > total / 2 else "are mostly not" if better else "are not"
     text = (
         f"Channels that share one of {groups} groups by index {are} more alike than by chance "
         f"(they are in {better} of {total} layers); the best groups found would save {bias:.0%} of "
-        f"the bias², but {residual:.0%} of what a learned scale and shift cannot undo."
+        f"the bias² {undone}."
     )
     rule = (
         f"q < {SIGNIFICANT} of a permutation test, Benjamini-Hochberg over layers; savings are "
@@ -306,11 +314,17 @@ def _worth_of_an_image(tables: Tables) -> Iterator[Finding]:
     if median is None:
         return
     positions = int(layers.set_index("layer")["positions"][median.layer])
+    so = (
+        "more pixels would not replace more images"
+        if median.value < positions / 2
+        else "they are as good as independent"
+    )
     text = (
         f"An image's {positions:,} positions are worth {median} independent values to a channel's "
-        "mean; so more pixels do not replace more images."
+        f"mean: {so}."
     )
-    yield _finding("effective samples", text, median, "effective samples per image", 2)
+    rule = "effective samples per image; as good as independent from half of the positions on"
+    yield _finding("effective samples", text, median, rule, 2)
 
 
 def _damage(parts: Mapping[str, Part]) -> Iterator[Finding]:

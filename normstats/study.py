@@ -94,7 +94,7 @@ class Study:
         """A row per layer and G: index groups against random ones, and what others would save.
 
         Args:
-            groups: numbers of groups G; 32 by default.
+            groups: numbers of groups G; that of the study's GroupNorm by default, or 32.
             progress: told the number of layers done.
 
         Raises:
@@ -154,7 +154,7 @@ class Study:
         """A row per layer, other method and batch size: the best mix of it with BatchNorm.
 
         Args:
-            others: what BatchNorm is mixed with; ``"running,gn:32"`` by default.
+            others: what BatchNorm is mixed with; by default ``running`` and the study's GroupNorm.
             batches: batch sizes; 2, 8 and 32 by default.
             progress: told the number of layers done.
         """
@@ -189,11 +189,25 @@ class Study:
             if value is not None
         }
         kept = self.parts.get(name)
+        if kept is None:
+            asked = self._defaults(name) | asked
         if kept is None or any(kept.settings.get(key) != value for key, value in asked.items()):
             weights, seed = self.settings["weights"], self.settings["seed"]
             source = Source(self.moments, weights, seed, progress)
             self.parts[name] = kept = getattr(source, name)(**asked)
         return kept
+
+    def _defaults(self, name: str) -> dict[str, Any]:
+        """Settings that fit the study: the number of groups that most of its layers can have."""
+        errors = self.tables.errors
+        can_choose = (errors["groups"] > 1) & (errors["groups"] < errors["channels"])
+        counts = errors.loc[errors["method"].str.match(r"gn:\d+$") & can_choose, "groups"]
+        if counts.empty:
+            return {}
+        groups = int(counts.value_counts(sort=False).idxmax())
+        return {"grouping": {"groups": [groups]}, "mixing": {"others": f"running,gn:{groups}"}}.get(
+            name, {}
+        )
 
     def askable(self) -> tuple[str, ...]:
         """The parts that these moments can answer."""

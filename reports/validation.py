@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from normstats.printable import printable
+from normstats.run_folder import to_json
 from normstats_reports.terminal import compact
 
 if TYPE_CHECKING:
@@ -39,16 +39,18 @@ def print_validation(console: Console, validation: Validation) -> None:
     console.print(Text(f"{_origin(validation)}; means over layers, KL in nats", "dim"))
     console.print(_methods(validation))
     console.print(Text("\nDo the predictions rank the methods?", "bold"))
+    sentences = Table.grid(padding=(0, 1, 0, 0))
     for sentence in _sentences(validation):
-        console.print(Text(f" • {printable(sentence)}"))
+        sentences.add_row(" •", Text(printable(sentence)))
+    console.print(sentences)
     console.print(Text(f"\n{LIMITS}", "dim"))
 
 
 def print_validation_json(console: Console, validation: Validation) -> None:
     """All of it as one JSON object."""
-    table = json.loads(validation.table.to_json(orient="records", double_precision=15))
-    content = {**validation.about(), "validation": table}
-    console.print_json(data=content, highlight=console.is_terminal, ensure_ascii=False)
+    part = validation.part()
+    content = {**part.about, "notes": part.notes, "settings": part.settings, **part.tables}
+    console.out(to_json(content), end="", highlight=False)
 
 
 def _origin(validation: Validation) -> str:

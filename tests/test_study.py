@@ -191,6 +191,7 @@ def test_further_parts_are_computed_when_asked_for_and_kept(
     study = ns.analyze(replace(moments, labels=labels, classes=("x", "y", "z")), METHODS)
     assert study.parts == {}
     assert study.askable() == ("grouping", "plane", "mixing", "composition")
+    assert set(study.grouping()["groups"]) == {2}  # the study's own GroupNorm
     tests = study.grouping([2])
     assert list(tests["layer"]) == ["a", "b"]
     assert study.grouping() is not tests

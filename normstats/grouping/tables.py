@@ -49,7 +49,9 @@ class GroupingTables:
 def orders_by_layer(orders: pd.DataFrame) -> dict[tuple[str, int], Order]:
     """The best order of channels by layer and G, ``(C,)`` each, from ``GroupingTables.orders``."""
     cells = orders.groupby(["layer", "groups"], sort=False)["channel"]
-    return {(str(layer), int(groups)): rows.to_numpy(copy=True) for (layer, groups), rows in cells}
+    return {
+        (str(layer), int(str(groups))): rows.to_numpy(copy=True) for (layer, groups), rows in cells
+    }
 
 
 def grouping_tables(

@@ -11,7 +11,7 @@ from types import ModuleType
 from torch import nn
 
 from normstats.errors import ArchitectureError, did_you_mean
-from normstats.inputs.building import build_with, what_happened
+from normstats.inputs.building import build_with
 from normstats.inputs.user_code import user_code
 from normstats.inputs.zoos import timm_zoo, torchvision_zoo
 from normstats.printable import first_few, printable

@@ -1,21 +1,15 @@
-"""What a validation found, and its two files."""
+"""What a validation found."""
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from normstats.errors import RunFolderError
+from normstats.parts import Part
 from normstats.validation.correlation import Correlations
-
-TABLE = "validation.csv"
-ABOUT = "validation.json"
 
 
 @dataclass(frozen=True)
@@ -48,38 +42,15 @@ class Validation:
         means = groups.mean(numeric_only=True)
         return means.assign(layers=groups.size())
 
-    def about(self) -> dict[str, Any]:
-        """All but the table, for JSON; None where a number is not defined."""
-        numbers = {"correlations": asdict(self.correlations), "accuracy": self.accuracy}
-        return {
-            **_without_nan(numbers),
-            "images": self.images,
-            "notes": list(self.notes),
-            "settings": dict(self.settings),
-        }
-
-    def save(self, folder: str | Path) -> None:
-        """Write ``validation.csv`` and ``validation.json`` into a run folder.
-
-        Raises:
-            RunFolderError: the disk refuses.
-        """
-        folder = Path(folder)
-        text = json.dumps(self.about(), indent=1, ensure_ascii=False) + "\n"
-        table = self.table.to_csv(index=False, lineterminator="\n")
-        try:
-            for name, content in ((TABLE, table), (ABOUT, text)):
-                fresh = folder / f".{name}"
-                fresh.write_text(content, encoding="utf-8", newline="\n")
-                fresh.replace(folder / name)
-        except OSError as error:
-            raise RunFolderError(
-                f"The validation cannot be written to {folder}: {error}",
-                "Make room, or make the folder writable.",
-            ) from error
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(part) for key, part in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    def part(self) -> Part:
+        """As a part of a study: ``study.parts["validation"] = validation.part()``."""
+        return Part(
+            settings=self.settings,
+            tables={"validation": self.table},
+            about={
+                "correlations": asdict(self.correlations),
+                "accuracy": self.accuracy,
+                "images": self.images,
+            },
+            notes=self.notes,
+        )

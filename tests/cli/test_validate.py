@@ -62,7 +62,10 @@ def test_a_run_is_validated_from_another_folder(
         assert words in outcome.out
 
     table = pd.read_csv(place / "run" / "validation.csv", dtype={"layer": str})
-    about = json.loads((place / "run" / "validation.json").read_text())
+    study = ns.open_study(place / "run")
+    part = study.parts["validation"]
+    about = {**part.about, "settings": part.settings}
+    assert "damage" in {finding.claim for finding in study.findings}
     assert list(table.columns) == [
         *("layer", "method", "error", "residual", "kl", "agreement", "accuracy"),
         *("kl_refit", "agreement_refit", "accuracy_refit"),
@@ -208,11 +211,11 @@ def test_predictions_rank_the_methods_of_the_real_network(
         *("--methods", "bn@2,bn@4,bn@8,bn@16,bn@32,in,gn:8,gn:4,ln"),
     )
     assert outcome.status == 0, outcome.err
-    outcome = normstats("validate", run, "--json", "--limit", 1000)
+    outcome = normstats("validate", run, "--json", "--limit", 400)
     assert outcome.status == 0, outcome.err
     result = json.loads(outcome.out)
-    assert result["images"] == 1000
+    assert result["images"] == 400
     assert result["correlations"]["layers"] == 19
     assert result["correlations"]["error_within_layers"] >= 0.9
     assert result["correlations"]["residual_within_layers"] >= 0.9
-    assert result["accuracy"] == pytest.approx(0.81, abs=0.03)
+    assert result["accuracy"] == pytest.approx(0.81, abs=0.05)
