@@ -10,20 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from normstats.errors import SettingError
 from normstats.population import Array
-from normstats.resampling import StdAndResidual
-
-
-def averaging(members: NDArray[np.int64], images: int) -> csr_array:
-    """The matrix ``(n, N)`` that averages ``(N, C)`` over the images ``(n, B)`` of each batch."""
-    draws, batch = members.shape
-    ends = np.arange(0, members.size + 1, batch)
-    shares = np.full(members.size, 1 / batch)
-    return csr_array((shares, members.ravel(), ends), shape=(draws, images))
+from normstats.resampling import StdAndResidual, assemble
 
 
 def calibrated(controls: Array, expected: Array) -> Array:
@@ -86,10 +76,7 @@ def std_and_residual(
 ) -> StdAndResidual:
     """E[S] (of σ), Var[S] (of σ²) and the residual, ``(C,)`` each, of batches with weights.
 
-    The formulas are those of ``resampling``: with e = ŷ − (x − E[M])/S0 and S0 = √(E[V] + ε),
-
-        E[S] = S0 − E[(S − S0)²]/(2·S0)    residual = (Var[e] − Cov[e, y]²/Var[y])/Var[ŷ]
-
+    The formulas are those of ``resampling``, with e = ŷ − (x − E[M])/S0 and S0 = √(E[V] + ε).
     All that a channel adds to its group's functions of M and S is its d and q, linearly; so each
     channel costs six products with its group's functions.
 
@@ -129,25 +116,9 @@ def std_and_residual(
     along = (q[..., 0] - about[..., 3]).reshape(-1) - offset.reshape(-1) * e
 
     size = deviation.shape[1]
-    channel_std, half_shift, variance_of_std = (
-        np.repeat(values, size) for values in _std(reference, shift_squared)
-    )
-    with np.errstate(divide="ignore", invalid="ignore"):  # dead channels
-        variance_of_e = e_squared - e**2
-        unexplained = variance_of_e - along**2 / ideal_variance
-        output = ideal_variance / channel_std**2 + 2 * along / channel_std + variance_of_e
-        return StdAndResidual(
-            expected_std=channel_std - half_shift,
-            variance_of_std=variance_of_std,
-            residual=np.maximum(unexplained / output, 0.0),
-        )
-
-
-def _std(reference: Array, shift_squared: Array) -> tuple[Array, Array, Array]:
-    """S0, S0 − E[S] and Var[S] from S0 and E[(S − S0)²]."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # a constant channel where ε = 0
-        half_shift = shift_squared / (2 * reference)
-    return reference, half_shift, np.maximum(shift_squared - half_shift**2, 0.0)
+    shift_squared, channel_std = np.repeat(shift_squared, size), np.repeat(reference, size)
+    means = np.stack([shift_squared, e, e_squared, along])
+    return assemble(means, std=channel_std, variance=ideal_variance)
 
 
 def check_batches(batches: Sequence[int]) -> tuple[int, ...]:

@@ -52,11 +52,7 @@ class Resamples:
     def averages(self, values: Array, batch: int) -> Array:
         """The mean of ``values (N, K)`` over each batch of ``batch`` images, ``(draws, K)``."""
         if batch not in self._drawn:
-            members = self.members(batch)
-            ends = np.arange(0, members.size + 1, batch)
-            shares = np.full(members.size, 1 / batch)
-            shape = (len(members), self.images)
-            self._drawn[batch] = csr_array((shares, members.ravel(), ends), shape=shape)
+            self._drawn[batch] = averaging(self.members(batch), self.images)
         return np.asarray(self._drawn[batch] @ values)
 
     def members(self, batch: int) -> NDArray[np.int64]:
@@ -64,6 +60,13 @@ class Resamples:
         draws = self.draws * max(1, 8 // batch)
         generator = np.random.default_rng([self.seed, batch])
         return generator.integers(self.images, size=(draws, batch))
+
+
+def averaging(members: NDArray[np.int64], images: int) -> csr_array:
+    """The matrix ``(n, N)`` that averages ``(N, C)`` over the images ``(n, B)`` of each batch."""
+    ends = np.arange(0, members.size + 1, members.shape[1])
+    shares = np.full(members.size, 1 / members.shape[1])
+    return csr_array((shares, members.ravel(), ends), shape=(len(members), images))
 
 
 @dataclass(frozen=True)
@@ -107,17 +110,18 @@ def exact(groups: Groups, forms: ClosedForms) -> Estimate:
         else:
             means = blocks.means_of_last(functions)
         by_block[:, :, channels] = _channels_last(means)
+    std = spread(reference.std, groups.size)
     if blocks is None:
-        return Estimate(_assemble(by_block[:, 0], population.variance, reference))
+        return Estimate(assemble(by_block[:, 0], std=std, variance=population.variance))
     ideal, pooled = population.without_one_block, groups.without_one_block
     assert ideal is not None
     assert pooled is not None
     return Estimate(
-        _assemble(blocks.total(by_block), population.variance, reference),
-        images=_assemble(
+        assemble(blocks.total(by_block), std=std, variance=population.variance),
+        images=assemble(
             blocks.without_one(by_block),
-            ideal.variance,
-            reference,
+            std=std,
+            variance=ideal.variance,
             mean_shift=ideal.mean - population.mean,
             variance_shift=spread(
                 ClosedForms.of(pooled, 1).expected_variance - forms.expected_variance, groups.size
@@ -144,10 +148,11 @@ def resampled(groups: Groups, forms: ClosedForms, batch: int, resamples: Resampl
         by_block[:, :, channels] = _channels_last(means.reshape(*functions.shape[:3], -1))
     total = by_block.mean(axis=1)
     without_one = total[:, None] + (total[:, None] - by_block) / (DRAW_BLOCKS - 1)
-    value = _assemble(total, population.variance, reference)
+    std = spread(reference.std, groups.size)
+    value = assemble(total, std=std, variance=population.variance)
     return Estimate(
         value,
-        monte_carlo=_assemble(without_one, population.variance, reference),
+        monte_carlo=assemble(without_one, std=std, variance=population.variance),
         images=_without_images(value, total[0], groups, forms, batch),
     )
 
@@ -300,25 +305,24 @@ def _channels_last(means: Array) -> Array:
     return np.asarray(means.transpose(1, 3, 0, 2).reshape(count, blocks, groups * size))
 
 
-def _assemble(
+def assemble(
     means: Array,
-    variance: Array,
-    reference: _Reference,
     *,
+    std: Array,
+    variance: Array,
     mean_shift: Array | float = 0.0,
     variance_shift: Array | float = 0.0,
 ) -> StdAndResidual:
-    """E[S], Var[S] and the residual.
+    """E[S], Var[S] and the residual from what is averaged over batches.
 
     Args:
-        means: the expectations of ``_functions``, ``(4, ..., C)``.
+        means: E[(S − S0)²], E[e], E[e²] and E[e·(x − μ)], ``(4, ..., C)``.
+        std: S0, ``(C,)``.
         variance: σ², ``(..., C)``.
-        reference: that the functions are measured from.
-        mean_shift: how much μ lies above the one they are measured from, ``(..., C)``.
-        variance_shift: how much E[V] does, ``(..., C)``.
+        mean_shift: how much μ lies above the one in ``means``, ``(..., C)``.
+        variance_shift: how much E[V] + ε lies above S0², ``(..., C)``.
     """
     squared_shift, e, e_squared, e_along = means
-    std = spread(reference.std, reference.size)
     with np.errstate(divide="ignore", invalid="ignore"):  # dead channels
         # E[S²] = E[V] + ε gives E[S] − S0.
         shift = (variance_shift - squared_shift) / (2 * std)

@@ -204,10 +204,12 @@ class Study:
         counts = errors.loc[errors["method"].str.match(r"gn:\d+$") & can_choose, "groups"]
         if counts.empty:
             return {}
-        groups = int(counts.value_counts(sort=False).idxmax())
-        return {"grouping": {"groups": [groups]}, "mixing": {"others": f"running,gn:{groups}"}}.get(
-            name, {}
-        )
+        groups = counts.mode().to_list()[-1]
+        settings: dict[str, dict[str, Any]] = {
+            "grouping": {"groups": [groups]},
+            "mixing": {"others": f"running,gn:{groups}"},
+        }
+        return settings.get(name, {})
 
     def askable(self) -> tuple[str, ...]:
         """The parts that these moments can answer."""

@@ -24,7 +24,6 @@ import pandas as pd
 from normstats.composition.classes import COMPOSITIONS, Classes, Composition
 from normstats.composition.given import BatchErrors, layer_average, layer_errors
 from normstats.drawn_batches import (
-    averaging,
     calibrated,
     check_batches,
     quadratic,
@@ -34,6 +33,7 @@ from normstats.drawn_batches import (
 from normstats.layerwise import Progress, map_layers
 from normstats.moments import LayerMoments, Moments
 from normstats.population import Array, Population, Weighting, channel_weights
+from normstats.resampling import averaging
 
 DEFAULT_BATCHES = (2, 8, 32)
 DRAWS = 128

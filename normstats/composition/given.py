@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from normstats.drawn_batches import averaging, std_and_residual
+from normstats.drawn_batches import std_and_residual
 from normstats.errors import MethodError, SettingError
 from normstats.layerwise import Progress, map_layers
 from normstats.methods import Method
 from normstats.moments import LayerMoments, Moments
 from normstats.population import Array, Population, Weighting, channel_weights
-from normstats.resampling import StdAndResidual
+from normstats.resampling import StdAndResidual, averaging
 
 _VALUES_AT_ONCE = 1 << 21
 

@@ -27,7 +27,6 @@ from scipy.optimize import minimize_scalar
 
 from normstats.closed_forms import ClosedForms, Groups, PooledMoments, pool, spread
 from normstats.drawn_batches import (
-    averaging,
     calibrated,
     check_batches,
     quadratic,
@@ -37,6 +36,7 @@ from normstats.errors import MethodError
 from normstats.methods import Method, stored_statistics
 from normstats.moments import LayerMoments
 from normstats.population import Array, Population, Weighting, channel_weights
+from normstats.resampling import averaging
 
 DRAWS = 128
 _GRID = np.linspace(0, 1, 9)  # the error need not have one minimum only
