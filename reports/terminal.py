@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from normstats.decomposition import TERMS
-from normstats.findings import method_averages
+from normstats.findings import method_averages, with_interval
 from normstats.layer_values import HEADLINES
 from normstats.moments import match_layers
 from normstats.printable import printable
@@ -59,7 +59,10 @@ def print_layers(console: Console, study: Study, globs: str) -> None:
         of_layer = channels[channels["layer"] == name]
         dead = int((~of_layer["alive"]).sum())
         console.print(heading(printable(name), f"{len(of_layer)} channels, {dead} of them dead"))
+        console.print(_worth(study.layers().set_index("layer").loc[name]))
         console.print(_terms(errors[errors["layer"] == name].set_index("method")))
+        console.print(Text(" with 95 % confidence intervals over images", style="dim"))
+        console.print(_intervals(errors[errors["layer"] == name].set_index("method")))
         meets = crossovers[crossovers["layer"] == name]
         if len(meets):
             console.print(Text(" BatchNorm is better from a batch of", style="dim"))
@@ -237,6 +240,34 @@ def _terms(errors: pd.DataFrame) -> Table:
     for name, row in errors.iterrows():
         table.add_row(str(name), *(compact(row[term]) for term in terms))
     return table
+
+
+def _worth(layer: pd.Series[Any]) -> Text:
+    """What an image is worth in one layer, and how many a small error needs."""
+    mean, variance = (
+        _with_interval(layer, f"effective_samples_{what}") for what in ("mean", "variance")
+    )
+    needed = _with_interval(layer, "batch_for_1_percent")
+    return Text(
+        f" An image's {layer['positions']} positions are worth {mean} independent values to the "
+        f"mean, {variance} to the variance; an error of 1 % needs a batch of {needed}.",
+        style="dim",
+    )
+
+
+def _intervals(errors: pd.DataFrame) -> Table:
+    table = light_table("method", "error", "95 %", "residual", "95 %")
+    for name, row in errors.iterrows():
+        cells: list[str] = []
+        for term in HEADLINES:
+            ends = [compact(row[f"{term}_{end}"]) for end in ("low", "high")]
+            cells += [compact(row[term]), f"{ends[0]} - {ends[1]}" if ends[0] != "-" else "-"]
+        table.add_row(str(name), *cells)
+    return table
+
+
+def _with_interval(row: pd.Series[Any], column: str) -> str:
+    return with_interval(*(row[f"{column}{end}"] for end in ("", "_low", "_high")))
 
 
 def _layer_crossovers(crossovers: pd.DataFrame) -> Table:

@@ -101,7 +101,19 @@ def test_no_result_depends_on_the_progress_or_the_batches_asked_for_beside() -> 
     both = plane_table(moments, [4, 1], seed=3, progress=done.append)
     alone = plane_table(moments, [4], seed=3)
     assert done == [1]
-    pd.testing.assert_frame_equal(both[both["batch"] == 4].reset_index(drop=True), alone)
+    own = [column for column in alone if "_best_of_pooled" not in column]
+    of_four = both[both["batch"] == 4].reset_index(drop=True)
+    pd.testing.assert_frame_equal(of_four[own], alone[own])
+
+
+def test_the_best_cells_are_marked() -> None:
+    plane = plane_table(Moments({"norm": natural()}), [1, 2, 4])
+    for quantity in ("error", "residual"):
+        for what in ("pooled", "batch"):
+            marked = plane[plane[f"{quantity}_best_of_{what}"]].sort_values(what)
+            least = frontier(plane, quantity, by=what)
+            assert marked[what].tolist() == least[what].tolist()
+            np.testing.assert_array_equal(marked[quantity], least[quantity])
 
 
 def test_one_position_of_one_image_has_no_variance() -> None:

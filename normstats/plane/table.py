@@ -31,6 +31,7 @@ COLUMNS = (
     "variance",
     "error",
     "residual",
+    *(f"{quantity}_best_of_{what}" for quantity in QUANTITIES for what in ("pooled", "batch")),
 )
 Quantity = Literal["error", "residual"]
 
@@ -47,8 +48,9 @@ def plane_table(
     """The planes of all layers: a row per layer, batch size and group size.
 
     ``pooled`` is B·C/G, the values pooled at each position; ``named`` says which method a cell is:
-    ``bn@B``, ``in``, ``ln``, ``gn:32``, or nothing. NaN where one image of one position has no
-    variance.
+    ``bn@B``, ``in``, ``ln``, ``gn:32``, or nothing. ``*_best_of_pooled`` and ``*_best_of_batch``:
+    whether it is the layer's best of as many pooled values, or of that batch size (the frontier).
+    NaN where one image of one position has no variance.
 
     Args:
         moments: the captured layers.
@@ -72,7 +74,12 @@ def plane_table(
         ]
 
     rows = [row for rows in map_layers(of_layer, moments, progress) for row in rows]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    table = pd.DataFrame(rows)
+    for quantity in QUANTITIES:
+        for what in ("pooled", "batch"):
+            least = table.groupby(["layer", what])[quantity].transform("min")
+            table[f"{quantity}_best_of_{what}"] = table[quantity] == least
+    return table[list(COLUMNS)]
 
 
 def _row(name: str, layer: LayerMoments, cell: Cell, weights: Weighting) -> dict[str, Any]:
