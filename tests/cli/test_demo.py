@@ -14,6 +14,13 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def quoted_in_readme() -> list[str]:
+    """What the README says that the demo says."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    lines = [line[2:] for line in readme.splitlines() if line.startswith("> ")]
+    return " ".join(line.strip() for line in lines).removeprefix("- ").split(" - ")
+
+
 def test_demo_writes_a_run_and_says_what_it_found(normstats, in_tmp: Path) -> None:
     outcome = normstats("demo")
     assert outcome.status == 0, outcome.err
@@ -25,6 +32,8 @@ def test_demo_writes_a_run_and_says_what_it_found(normstats, in_tmp: Path) -> No
     assert study.moments.images == 1797
     assert 5 <= len(study.findings) <= 8
     assert set(study.parts) == {"grouping", "plane", "mixing", "composition"}
+
+    assert [finding.text for finding in study.findings] == quoted_in_readme()
 
     again = normstats("demo", "--quiet")  # a second run is not an error, and replaces nothing
     assert again.status == 0
