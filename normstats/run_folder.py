@@ -160,7 +160,7 @@ def read_table(folder: Path, name: str, columns: Sequence[str] = ("layer",)) -> 
             raise ValueError(f"{name}.csv has no column {missing[0]!r}")
         empty = {column: "" for column in texts if column in table}
         types = {c: t for c, t in _NUMBERS.items() if c in table and c not in texts}
-        types |= {column: "bool" for column in table if "_best_of_" in column}
+        types |= {column: "bool" for column in map(str, table) if "_best_of_" in column}
         return table.fillna(empty).astype(types)
 
 

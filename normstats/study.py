@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -23,6 +23,9 @@ from normstats.parts import Part, Source
 from normstats.population import WEIGHTINGS, Weighting
 from normstats.resampling import DRAWS, Resamples
 from normstats.tables import CROSSOVER_COLUMNS, ERROR_COLUMNS, Tables, compute_tables
+
+if TYPE_CHECKING:
+    from normstats_reports.plots import Plots
 
 _TABLES = {  # and columns that they must have
     "errors": ERROR_COLUMNS,
@@ -260,6 +263,13 @@ class Study:
             },
             **{name: table for name, table in self.frames().items() if name not in _LONG},
         }
+
+    @property
+    def plot(self) -> Plots:
+        """The figures, each a method: ``study.plot.tradeoff("layer1.0.bn1")``."""
+        from normstats_reports.plots import Plots  # what shows a study is built on it
+
+        return Plots(self)
 
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write the tables, the moments and ``study.json`` into a run folder.

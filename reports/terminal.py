@@ -59,7 +59,7 @@ def print_layers(console: Console, study: Study, globs: str) -> None:
         of_layer = channels[channels["layer"] == name]
         dead = int((~of_layer["alive"]).sum())
         console.print(heading(printable(name), f"{len(of_layer)} channels, {dead} of them dead"))
-        console.print(_worth(study.layers().set_index("layer").loc[name]))
+        console.print(_worth(study.layers().query("layer == @name").iloc[0]))
         console.print(_terms(errors[errors["layer"] == name].set_index("method")))
         console.print(Text(" with 95 % confidence intervals over images", style="dim"))
         console.print(_intervals(errors[errors["layer"] == name].set_index("method")))

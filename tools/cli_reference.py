@@ -1,6 +1,6 @@
 """Write docs/cli.md from the program itself, with Typer's own generator.
 
-    python tools/cli_reference.py
+python tools/cli_reference.py
 """
 
 from __future__ import annotations
