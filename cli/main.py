@@ -19,6 +19,7 @@ from normstats_cli import (
     layers,
     mixing,
     plane,
+    report,
     show,
     validate,
 )
@@ -36,6 +37,7 @@ app.command("demo")(demo.demo)
 app.command("analyze")(analyze.analyze)
 app.command("layers")(layers.layers)
 app.command("show")(show.show)
+app.command("report")(report.report)
 app.command("grouping", rich_help_panel=_FURTHER)(grouping.grouping)
 app.command("plane", rich_help_panel=_FURTHER)(plane.plane)
 app.command("composition", rich_help_panel=_FURTHER)(composition.composition)

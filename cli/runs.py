@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from normstats._version import __version__
 from normstats.errors import NormstatsError
 from normstats.methods import Method
-from normstats_cli.console import note, progress, results
+from normstats_cli.console import note, progress, results, working
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -70,12 +70,21 @@ def finish(
                     study.ask(part, progress=tell)
                 except NormstatsError as error:  # the rest of the run is none the worse for it
                     note(f"No {part}: {error.message}", quiet=quiet)
-    study.save(folder, force=force)
+    with working("Drawing the page", quiet=quiet):
+        page = keep(study, folder, force=force)
     if json:
         print_json(results(), study)
     else:
         print_summary(results(), study)
-    note(f"Written to {folder}; see it again with: normstats show {folder}", quiet=quiet)
+    note(f"Written to {folder}; the page is {page}", quiet=quiet)
+
+
+def keep(study: Study, folder: Path, *, force: bool = True) -> Path:
+    """Write a study into its run folder, and its page beside it."""
+    from normstats_reports.page import write_report
+
+    study.save(folder, force=force)
+    return write_report(study, folder)
 
 
 def extend(
@@ -103,7 +112,7 @@ def extend(
     study = open_study(run)
     with progress(what, len(study.layers()), quiet=quiet) as tell:
         answer(study, tell)
-    study.save(run, force=True)
+    keep(study, run)
     if json:
         print_json(results(), study)
     else:

@@ -12,7 +12,10 @@ from normstats_cli.console import results
 
 
 def show(
-    run: Annotated[Path, typer.Argument(show_default=False, help="A folder that analyze wrote.")],
+    run: Annotated[
+        Path,
+        typer.Argument(show_default=False, help="A folder that analyze wrote, or the page of one."),
+    ],
     layer: Annotated[
         str | None, typer.Option(metavar="GLOB", help="Every number of these layers.")
     ] = None,
@@ -25,11 +28,18 @@ def show(
       normstats show runs/resnet50
 
       normstats show runs/resnet50 --layer 'layer4.*'
+
+      normstats show report.html
     """
     from normstats.study import open_study
     from normstats_reports import terminal
 
-    study = open_study(run)
+    if run.is_file():
+        from normstats_reports.page import read_page
+
+        study = read_page(run)
+    else:
+        study = open_study(run)
     if json:
         terminal.print_json(results(), study)
     elif layer is None:

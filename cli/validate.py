@@ -14,6 +14,7 @@ from normstats.errors import CheckpointError, ImagesError, NormstatsError, RunFo
 from normstats_cli import options
 from normstats_cli.console import note, progress, results, working
 from normstats_cli.inputs import DEMO, Inputs, absolute, absolute_architecture
+from normstats_cli.runs import keep
 
 if TYPE_CHECKING:
     from torch import nn
@@ -112,7 +113,7 @@ def validate(
     with progress("Validating", experiment.estimate.passes, quiet=quiet) as tell:
         validation = experiment.run(tell)
     study.parts["validation"] = validation.part()
-    study.save(run, force=True)
+    keep(study, run)
     if json:
         print_validation_json(results(), validation)
     else:

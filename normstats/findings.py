@@ -111,6 +111,13 @@ def batch_norm_sizes(errors: pd.DataFrame) -> list[int]:
     return sorted(int(size) for size in of_batch_norm.dropna().unique())
 
 
+def group_norm(errors: pd.DataFrame) -> str | None:
+    """The GroupNorm that most layers can have (the first asked for of several); None without."""
+    of_groups = errors.loc[errors["method"].str.startswith("gn:"), "method"]
+    counts = of_groups.value_counts(sort=False)
+    return None if counts.empty else str(counts.idxmax())
+
+
 def _bias_share(errors: pd.DataFrame) -> pd.Series[float]:
     return (errors["mean_bias_sq"] + errors["std_bias_sq"]) / errors["error"]
 
@@ -154,19 +161,11 @@ def _of(tables: Tables, method: str, column: str = "error") -> _Median | None:
     return _Median.of(errors[errors["method"] == method], column)
 
 
-def _group_norm(tables: Tables) -> str | None:
-    """The GroupNorm that most layers can have (the first asked for of several)."""
-    errors = tables.errors
-    of_groups = errors.loc[errors["method"].str.startswith("gn:"), "method"]
-    counts = of_groups.value_counts(sort=False)
-    return None if counts.empty else str(counts.idxmax())
-
-
 def _pooling(tables: Tables) -> Iterator[tuple[str, str]]:
     """GroupNorm and LayerNorm, where they were asked for: the method and its name."""
-    group_norm = _group_norm(tables)
-    if group_norm is not None:
-        yield group_norm, f"GroupNorm ({group_norm})"
+    method = group_norm(tables.errors)
+    if method is not None:
+        yield method, f"GroupNorm ({method})"
     if (tables.errors["method"] == "ln").any():
         yield "ln", "LayerNorm"
 
@@ -210,7 +209,7 @@ def _unlike_channels(tables: Tables) -> Iterator[Finding]:
 
 def _between(tables: Tables) -> Iterator[Finding]:
     """GroupNorm sits between LayerNorm and InstanceNorm: less bias, more noise than the first."""
-    method = _group_norm(tables)
+    method = group_norm(tables.errors)
     names = ("ln", method, "in")
     if method is None or not all((tables.errors["method"] == name).any() for name in names):
         return

@@ -271,6 +271,19 @@ class Study:
 
         return Plots(self)
 
+    def to_html(self, file: str | Path) -> Path:
+        """Write the page: one file with everything in it but the moments.
+
+        Args:
+            file: to write; only an earlier page is replaced.
+
+        Raises:
+            RunFolderError: something else is there, or the disk refuses.
+        """
+        from normstats_reports.page import write_page
+
+        return write_page(self, file)
+
     def save(self, folder: str | Path, *, force: bool = False) -> Path:
         """Write the tables, the moments and ``study.json`` into a run folder.
 

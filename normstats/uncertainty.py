@@ -103,8 +103,10 @@ def crossover_interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(curve / level)
         without = np.log(curve_without / np.reshape(level_without, (-1, 1)))
-    if not np.isfinite(without).any():
+    unknown = ~np.isfinite(without).all(axis=0) | ~np.isfinite(ratio)
+    if unknown.all():
         return np.nan, np.nan
+    ratio, without = np.where(unknown, np.nan, ratio), np.where(unknown, np.nan, without)
     count = len(without)
     debiased = count * ratio - (count - 1) * without.mean(axis=0)
     error = np.sqrt((count - 1) * without.var(axis=0) + relative_error**2)

@@ -15,7 +15,7 @@ from normstats.moments import LayerMoments
 from normstats.own_methods import sample_own
 from normstats.population import Population
 from normstats.resampling import Resamples
-from normstats.uncertainty import interval
+from normstats.uncertainty import crossover_interval, interval
 
 IMAGES, COUNT = 23, 5  # blocks of two sizes
 
@@ -164,3 +164,13 @@ def test_draws_widen_an_interval() -> None:
     drawn = interval(1.0, replicates, monte_carlo=np.array([0.8, 1.2]))
     assert drawn.low < alone.low
     assert drawn.high > alone.high
+
+
+def test_a_crossover_where_an_error_vanishes_is_unknown_there() -> None:
+    """Zeros among the replicates, as few images give them, are no warning."""
+    curve = np.array([0.4, 0.2, 0.0])
+    without = np.array([[0.4, 0.2, 0.0], [0.404, 0.202, 0.0], [0.396, 0.198, 0.0]])
+    known = crossover_interval([2, 4, 8], curve, 0.3, without, np.array(0.3), np.zeros(3))
+    assert 2 < known[0] < 8 / 3 < known[1] < 4
+    unknown = crossover_interval([2, 4, 8], curve, 0.0, without, np.array(0.0), np.zeros(3))
+    assert np.isnan(unknown).all()

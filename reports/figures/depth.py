@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from normstats.findings import batch_norm_sizes
+from normstats.findings import batch_norm_sizes, group_norm
 from normstats.study import Study
 from normstats_reports.figures.groups import alignment, audited
 from normstats_reports.figures.scales import (
@@ -22,7 +22,6 @@ from normstats_reports.figures.scales import (
 from normstats_reports.figures.selection import (
     check_quantity,
     layer_names,
-    most_common_group_norm,
 )
 from normstats_reports.figures.style import (
     BESIDE,
@@ -104,8 +103,8 @@ def _crossovers(ax: Axes, study: Study, names: list[str], quantity: str) -> None
     ax.set_ylabel("batch size B*")
     sizes = batch_norm_sizes(study.tables.errors)
     table = study.tables.crossovers[study.tables.crossovers["quantity"] == quantity]
-    group_norm = most_common_group_norm(study)
-    drawn = [name for name in ("ln", group_norm) if name and (table["method"] == name).any()]
+    pooled = group_norm(study.tables.errors)
+    drawn = [name for name in ("ln", pooled) if name and (table["method"] == name).any()]
     if not drawn:
         say(ax, "neither ln nor gn was compared with BatchNorm")
         ax.set_yticks([])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from normstats.errors import LayerError, MethodError, SettingError, did_you_mean
@@ -71,14 +70,3 @@ def bias_and_variance(rows: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[f
         rows["mean_bias_sq"] + rows["std_bias_sq"],
         rows["mean_variance"] + rows["std_variance"],
     )
-
-
-def most_common_group_norm(study: Study) -> str | None:
-    """The ``gn:G`` that most layers have (the one with most groups of several), or None."""
-    errors = study.tables.errors
-    known = errors[errors["method"].str.fullmatch(r"gn:\d+") & np.isfinite(errors["error"])]
-    if known.empty:
-        return None
-    counts = known["method"].value_counts()
-    names = [str(name) for name in counts[counts == counts.max()].index]
-    return max(names, key=lambda name: int(name.split(":")[1]))
