@@ -312,9 +312,8 @@ def _heat_map_finding(errors: pd.DataFrame) -> str:
     return (
         f"Over layers, {printable(best)} has the least median error "
         f"({number(float(medians[best]))} of σ²) and {printable(worst)} the largest "
-        f"({number(float(medians[worst]))}); the largest of all, "
-        f"{number(float(cell['error']))}, is that of {printable(cell['method'])} in "
-        f"{printable(cell['layer'])}."
+        f"({number(float(medians[worst]))}); the largest of all is {number(float(cell['error']))} "
+        f"({printable(cell['layer'])}, {printable(cell['method'])})."
     )
 
 
