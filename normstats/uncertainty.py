@@ -55,8 +55,8 @@ def interval(value: float, without: Array | None, monte_carlo: Array | None = No
             changes it; None where that is not known.
         monte_carlo: θ without each block of draws, ``(K',)``; None where nothing was drawn.
     """
-    if without is None or not np.isfinite(value):
-        return UNKNOWN
+    if without is None or not np.isfinite(value) or not np.isfinite(without).all():
+        return UNKNOWN  # such as what an image is worth where all but one block are alike
     debiased, error = _jackknife(value, without)
     error = float(np.hypot(error, standard_error(monte_carlo)))
     debiased = max(debiased, 0.0)
@@ -73,7 +73,8 @@ def standard_error(without: Array | None) -> float:
     """Of a jackknife's replicates ``(K,)``; zero where there are none."""
     if without is None or without.ndim == 0:
         return 0.0
-    return float(np.sqrt((without.size - 1) * np.var(without)))
+    with np.errstate(invalid="ignore"):  # infinite replicates have no standard error
+        return float(np.sqrt((without.size - 1) * np.var(without)))
 
 
 def crossover_interval(

@@ -35,4 +35,5 @@ def peak_megabytes(batches: int) -> int:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read in /proc")
 def test_peak_memory_does_not_grow_with_the_images() -> None:
     few, many = peak_megabytes(6), peak_megabytes(60)
-    assert many <= 1.05 * few
+    # 54 batches more would be 3.4 GB of maps; one of 64 MB may be freed a little later or not.
+    assert many <= few + 80

@@ -156,6 +156,7 @@ def test_what_no_image_changes_is_certain() -> None:
     found = interval(0.25, np.array(0.25))
     assert (found.debiased, found.low, found.high) == (0.25, 0.25, 0.25)
     assert np.isnan(interval(0.25, None).low)
+    assert np.isnan(interval(0.25, np.array([0.2, np.inf, 0.3])).low)
 
 
 def test_draws_widen_an_interval() -> None:
