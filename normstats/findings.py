@@ -75,7 +75,7 @@ def method_averages(errors: pd.DataFrame) -> pd.DataFrame:
     layers), ``bias_share`` (bias² over error, median over layers) and ``layers`` (how many).
     """
     terms = ["mean_bias_sq", "mean_variance", "std_bias_sq", "std_variance", "error", "residual"]
-    shares = errors.assign(bias_share=_bias_share(errors))
+    shares = errors.assign(bias_share=bias_share(errors))
     by_method = shares.groupby("method", sort=False)
     averages = by_method[terms].mean()
     for quantity in HEADLINES:
@@ -118,7 +118,8 @@ def group_norm(errors: pd.DataFrame) -> str | None:
     return None if counts.empty else str(counts.idxmax())
 
 
-def _bias_share(errors: pd.DataFrame) -> pd.Series[float]:
+def bias_share(errors: pd.DataFrame) -> pd.Series[float]:
+    """bias² over error, row by row of a table of errors."""
     return (errors["mean_bias_sq"] + errors["std_bias_sq"]) / errors["error"]
 
 
@@ -192,7 +193,7 @@ def _unlike_channels(tables: Tables) -> Iterator[Finding]:
     if median is None:
         return
     rows = tables.errors[tables.errors["method"] == "ln"]
-    share = float(_bias_share(rows).median())
+    share = float(bias_share(rows).median())
     if share >= 0.5:
         text = (
             f"LayerNorm takes all channels for alike, and here they are not: it is off by {median},"

@@ -85,14 +85,14 @@ class LayerValues:
     layer: LayerMoments
     weighting: Weighting
     resamples: Resamples
+    blocks: Blocks
     population: Population = field(init=False)
     weights: Array = field(init=False)
     _groups: dict[int, Groups] = field(default_factory=dict)  # one serves every batch size
     _known: dict[object, MethodValues | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        blocks = Blocks.of(self.layer.images, seed=self.resamples.seed)
-        self.population = Population.of(self.layer, blocks)
+        self.population = Population.of(self.layer, self.blocks)
         self.weights = channel_weights(self.population, self.layer.gamma, self.weighting)
 
     def groups(self, count: int) -> Groups:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from normstats import effective_samples
+from normstats.blocks import Blocks
 from normstats.closed_forms import PooledMoments
 from normstats.crossover import crossover
 from normstats.decomposition import TERMS
@@ -74,8 +75,11 @@ def compute_tables(
     Raises:
         MethodError: no layer can have any of the methods.
     """
+    blocks = Blocks.of(moments.images, seed=resamples.seed)  # the same for every layer
     layers = map_layers(
-        lambda name, layer: _LayerTables.of(name, LayerValues(layer, weights, resamples), methods),
+        lambda name, layer: _LayerTables.of(
+            name, LayerValues(layer, weights, resamples, blocks), methods
+        ),
         moments,
         progress,
     )

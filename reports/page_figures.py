@@ -18,7 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from normstats.errors import NormstatsError
-from normstats.findings import batch_norm_sizes, group_norm, number
+from normstats.findings import batch_norm_sizes, bias_share, group_norm, number
 from normstats.printable import printable
 from normstats.study import Study
 from normstats_reports import figures
@@ -318,7 +318,7 @@ def _heat_map_finding(errors: pd.DataFrame) -> str:
 
 
 def _parts_finding(method: str, rows: pd.DataFrame) -> str:
-    share = ((rows["mean_bias_sq"] + rows["std_bias_sq"]) / rows["error"]).median()
+    share = bias_share(rows).median()
     if np.isnan(share):
         return _UNKNOWN
     kind = "bias²" if share >= 0.5 else "variance"
