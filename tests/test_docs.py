@@ -1,4 +1,4 @@
-"""The examples of the documentation run, and give what it says."""
+"""The examples of the documentation run, and give what it says; its links lead somewhere."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
 
 
 def run_examples(name: str) -> dict[str, Any]:
@@ -16,6 +18,25 @@ def run_examples(name: str) -> dict[str, Any]:
     for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
         exec(compile(block, name, "exec", dont_inherit=True), found)
     return found
+
+
+def anchors(page: Path) -> set[str]:
+    """The names of a page's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted(DOCS.glob("*.md"))], ids=lambda page: page.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if "://" not in link:
+            name, _, anchor = link.partition("#")
+            target = (page.parent / name).resolve() if name else page
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
 
 
 def test_methods_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
@@ -33,3 +54,10 @@ def test_methods_of_ones_own(capsys: pytest.CaptureFixture[str]) -> None:
     assert medians.loc["frn", "error"] > medians.loc["bn@2", "error"]
     known = errors[["error_low", "error_high", "residual_low", "residual_high"]]
     assert known.notna().all(axis=None)
+
+
+def test_the_guide_in_python() -> None:
+    pytest.importorskip("sklearn", reason="the embedded images are scikit-learn's")
+    best = run_examples("guide.md")["best"]
+    assert len(best) == 13
+    assert (best["bn1"], best["layer3.1.bn2"]) == ("bn@8", "ln")

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from normstats.errors import ImagesError
+from normstats.inputs.images.source import Listing, numbered
 
 _INK = 16.0  # each pixel counts the inked ones among 4x4 pixels of the scan
 _HELD_OUT_SHARE = 0.2
@@ -18,9 +19,23 @@ _SPLIT_SEED = 0
 
 
 class Digits(TensorDataset):
-    """Images ``(1, 8, 8)`` and labels of all the digits, with the names of the classes."""
+    """Images ``(1, 8, 8)`` and labels of all the digits, with the names of the classes.
+
+    Also a source, as ``normstats.inputs.Images`` reads it.
+    """
 
     classes = tuple("0123456789")
+
+    @property
+    def listing(self) -> Listing:
+        """Which images there are: as in an array of them."""
+        labels = self.tensors[1].numpy()
+        shown = "scikit-learn's digits"
+        return Listing(shown, numbered(len(self)), self.classes, labels, ready=True)
+
+    def content(self, index: int) -> Tensor:
+        """The values of one image, ``(1, 8, 8)``."""
+        return self.tensors[0][index]
 
 
 def load_digits_images() -> tuple[Tensor, Tensor]:
