@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from enum import Enum
+from typing import Annotated
 
 import typer
 
 from normstats.methods import DEFAULT_METHODS
-from normstats.printable import first_few
 from normstats_cli import options
-from normstats_cli.console import note, progress, working
+from normstats_cli.console import note, working
 from normstats_cli.inputs import Inputs
-from normstats_cli.runs import choose_folder, finish
-
-if TYPE_CHECKING:
-    from normstats.inputs import Images, LoadedModel
+from normstats_cli.ranks import Ranks
+from normstats_cli.runs import check_folder, choose_folder, finish
 
 _IMAGES = "The images"
 _ANALYSIS = "The analysis"
+
+
+class MemoryFormats(str, Enum):
+    """The layout of convolutions' weights, and with them of their maps."""
+
+    auto = "auto"
+    contiguous = "contiguous"
+    channels_last = "channels_last"
 
 
 def analyze(
@@ -87,11 +93,30 @@ def analyze(
         ),
     ] = False,
     batch_size: Annotated[
-        int,
+        int | None,
         typer.Option(
-            metavar="N", rich_help_panel=_IMAGES, help="Images a forward pass; changes no result."
+            metavar="N",
+            rich_help_panel=_IMAGES,
+            help="Images a forward pass; what is fastest by default. It changes no result but in "
+            "the last digits.",
         ),
-    ] = 64,
+    ] = None,
+    memory_format: Annotated[
+        MemoryFormats,
+        typer.Option(
+            rich_help_panel=_IMAGES,
+            help="Layout of the convolutions in memory; auto: what is fastest. It changes no "
+            "result but in the last digits.",
+        ),
+    ] = MemoryFormats.auto,
+    amp: Annotated[
+        bool,
+        typer.Option(
+            "--amp",
+            rich_help_panel=_IMAGES,
+            help="Run in mixed precision: faster on a GPU, less exact.",
+        ),
+    ] = False,
     workers: Annotated[
         int,
         typer.Option(
@@ -154,14 +179,21 @@ def analyze(
       normstats analyze net.safetensors --arch models.py:net --images photos --methods bn@4,gn:32,ln
     """
     chosen = options.methods(methods)
-    options.at_least(1, batch_size, "--batch-size")
+    if batch_size is not None:
+        options.at_least(1, batch_size, "--batch-size")
     options.at_least(0, workers, "--workers")
     means, stds = options.numbers(mean, "--mean"), options.numbers(std, "--std")
-    folder = choose_folder(out, checkpoint, force=force)
+    check_folder(out, force=force)
 
-    from normstats.capturing import capture, resolve_device
+    from normstats.capture_folder import locked
+    from normstats.capturing import resolve_device
+    from normstats.capturing.devices import placed
+    from normstats.run_folder import UNFINISHED
+    from normstats_cli.capturing import Capturing
 
-    target = resolve_device(device)
+    ranks = Ranks.from_environment()
+    quiet = quiet or not ranks.leads
+    target = resolve_device(ranks.device(device))
     inputs = Inputs(
         checkpoint=checkpoint,
         arch=arch,
@@ -184,50 +216,34 @@ def analyze(
     pictures = inputs.open_images(loaded)
     for text in pictures.notes:
         note(text, quiet=quiet)
-    with progress("Capturing", len(pictures), quiet=quiet) as tell:
-        moments = capture(
-            loaded.model,
-            pictures.batches(batch_size, workers),
-            layers=layers,
-            device=target,
-            channel_dim=channel_dim,
-            classes=pictures.classes,
-            progress=tell,
-        )
-    if pictures.skipped:
-        skipped = first_few((f"{name} ({reason})" for name, reason in pictures.skipped), 3)
-        count = f"{len(pictures.skipped)} of {len(pictures)} images could not be read"
-        note(f"{count}; skipped: {skipped}.", quiet=quiet)
-    finish(
-        moments,
-        _source(inputs, loaded, pictures, str(target)),
-        methods=chosen,
-        weights=weights.value,
-        seed=seed,
-        folder=folder,
-        force=force,
-        json=json,
+    capturing = Capturing(
+        inputs=inputs,
+        loaded=loaded,
+        pictures=pictures,
+        layers=layers,
+        amp=amp,
+        device=target,
+        memory_format=None if memory_format is MemoryFormats.auto else memory_format.value,
+        batch_size=batch_size,
+        workers=workers,
+        ranks=ranks,
         quiet=quiet,
-        full=full,
     )
-
-
-def _source(inputs: Inputs, loaded: LoadedModel, pictures: Images, device: str) -> dict[str, Any]:
-    """Where the moments come from: all that is needed to make them again."""
-    return {
-        "checkpoint": {
-            "path": inputs.checkpoint,
-            "description": loaded.description,
-            "arch": loaded.arch,
-            "sha256": loaded.sha256,
-            "dtype": inputs.dtype,
-        },
-        "images_from": {
-            "path": inputs.images,
-            "sha256": pictures.fingerprint,
-            "skipped": dict(pictures.skipped),
-            "input": str(pictures.preprocessing),
-        },
-        "inputs": inputs.record(),
-        "device": device,
-    }
+    with ranks.together(), placed(loaded.model, target):
+        if not ranks.leads:
+            ranks.wait()  # for the first one to begin
+            capturing.follow(choose_folder(out, checkpoint, capturing.identity))
+            return
+        folder = choose_folder(out, checkpoint, capturing.identity)
+        with locked(folder, folder / UNFINISHED):
+            finish(
+                capturing.lead(folder, force=force),
+                methods=chosen,
+                weights=weights.value,
+                seed=seed,
+                folder=folder,
+                force=force,
+                json=json,
+                quiet=quiet,
+                full=full,
+            )

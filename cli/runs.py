@@ -6,7 +6,6 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,25 +26,40 @@ if TYPE_CHECKING:
 _RUNS = Path("runs")
 
 
-def choose_folder(out: Path | None, source: str, *, force: bool) -> Path:
-    """The folder to write: as asked, or a fresh one in ``runs``, named after its source.
+def check_folder(out: Path | None, *, force: bool) -> None:
+    """Refuse a folder that must not be written to, before any work is done.
 
     Raises:
-        RunFolderError: the folder asked for must not be written to.
+        RunFolderError: it must not.
     """
     from normstats import run_folder
 
-    if out is None:
-        name = re.sub(r"[^\w.+-]+", "-", Path(source).stem) or "run"
-        names = (name if number == 1 else f"{name}-{number}" for number in count(1))
-        return next(_RUNS / free for free in names if not (_RUNS / free).exists())
-    run_folder.check(out, force=force)
-    return out
+    if out is not None:
+        run_folder.check(out, force=force)
+
+
+def choose_folder(out: Path | None, source: str, identity: Mapping[str, Any] | None = None) -> Path:
+    """The folder to write: as asked, or one in ``runs``, named after its source.
+
+    That is a fresh one, or one in which a capture of this identity was begun and not finished.
+    """
+    from normstats import run_folder
+
+    if out is not None:
+        return out
+    name = re.sub(r"[^\w.+-]+", "-", Path(source).stem) or "run"
+    for number in count(1):
+        folder = _RUNS / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            break
+        begun = run_folder.unfinished(folder)
+        if begun and identity is not None and not begun.differences(identity):
+            break
+    return folder
 
 
 def finish(
     moments: Moments,
-    source: Mapping[str, Any],
     *,
     methods: Sequence[Method],
     weights: Weighting,
@@ -60,7 +74,6 @@ def finish(
     from normstats.study import analyze
     from normstats_reports.terminal import print_json, print_summary
 
-    moments = replace(moments, provenance={**source, **_made_with()})
     with progress("Analyzing", len(moments), quiet=quiet) as tell:
         study = analyze(moments, methods, weights=weights, seed=seed, progress=tell)
     if full:
@@ -120,7 +133,7 @@ def extend(
     note(f"Kept in {run}.", quiet=quiet)
 
 
-def _made_with() -> dict[str, Any]:
+def made_with() -> dict[str, Any]:
     """The command and the versions behind a run."""
     import numpy
     import torch

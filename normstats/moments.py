@@ -1,16 +1,14 @@
 """What was captured: per image, layer and channel, the spatial mean and the spatial variance.
 
 These N x C pairs are all that any question about batch sizes, groupings or batch compositions
-needs; the network does not run again. ``Moments`` keeps them in memory, writes them to a folder
-(safetensors parts and one JSON file), reads them back and merges what was captured apart.
+needs; the network does not run again.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -18,13 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from normstats.errors import LayerError, NormstatsError, RunFolderError, did_you_mean
+from normstats.errors import LayerError, did_you_mean
 
 FloatArray = NDArray[np.floating[Any]]
-
-FORMAT = 1
-_INDEX = "moments.json"
-_LAYERS = "layers.safetensors"
 
 
 @dataclass(frozen=True)
@@ -81,10 +75,30 @@ class LayerMoments:
         return math.prod(self.spatial)
 
 
-# What goes into JSON, and what into a tensor file, is read off the dataclass itself.
-_PER_IMAGE = ("mean", "variance")
-_PER_CHANNEL = ("gamma", "beta", "running_mean", "running_variance")
-_SCALARS = tuple(f.name for f in fields(LayerMoments) if f.name not in (*_PER_IMAGE, *_PER_CHANNEL))
+class LazyLayers(Mapping[str, LayerMoments]):
+    """Layers that are read when they are asked for, and not kept: one at a time is in memory.
+
+    Args:
+        shapes: N and C of each layer.
+        read: reads the layer of a name.
+    """
+
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, int]], read: Callable[[str], LayerMoments]
+    ) -> None:
+        self.shapes = shapes
+        self.read = read
+
+    def __getitem__(self, name: str) -> LayerMoments:
+        if name not in self.shapes:
+            raise KeyError(name)
+        return self.read(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
 
 
 @dataclass(frozen=True)
@@ -106,7 +120,7 @@ class Moments(Mapping[str, LayerMoments]):
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        counts = {layer.images for layer in self.layers.values()}
+        counts = {images for images, _ in self.shapes.values()}
         if self.labels is not None:
             counts.add(len(self.labels))
         if len(counts) > 1:
@@ -125,13 +139,29 @@ class Moments(Mapping[str, LayerMoments]):
         return len(self.layers)
 
     @property
+    def shapes(self) -> Mapping[str, tuple[int, int]]:
+        """N and C of each layer; no layer is read from disk for it."""
+        if isinstance(self.layers, LazyLayers):
+            return self.layers.shapes
+        return {name: (layer.images, layer.channels) for name, layer in self.layers.items()}
+
+    @property
     def images(self) -> int:
         """The number of images N."""
-        return next((layer.images for layer in self.layers.values()), 0)
+        return next((images for images, _ in self.shapes.values()), 0)
 
     def __repr__(self) -> str:
-        channels = sum(layer.channels for layer in self.layers.values())
-        return f"Moments({len(self)} layers, {channels:,} channels, {self.images:,} images)"
+        channels = sum(channels for _, channels in self.shapes.values())
+        size = 2 * 4 * self.images * channels / 1e6  # two float32 numbers, as networks have them
+        return (
+            f"Moments({len(self)} layers, {channels:,} channels, {self.images:,} images, "
+            f"{size:,.3g} MB)"
+        )
+
+    def _repr_html_(self) -> str:
+        from normstats.notebook import moments_html  # pandas, which moments do without
+
+        return moments_html(self)
 
     def select(self, globs: str | Sequence[str]) -> Moments:
         """Only the layers whose name matches one of the patterns, e.g. ``"layer3.*"``.
@@ -140,93 +170,27 @@ class Moments(Mapping[str, LayerMoments]):
             LayerError: a pattern matches no layer.
         """
         chosen = match_layers(list(self.layers), globs)
+        if isinstance(self.layers, LazyLayers):
+            shapes = {name: self.layers.shapes[name] for name in chosen}
+            return replace(self, layers=LazyLayers(shapes, self.layers.read))
         return replace(self, layers={name: self.layers[name] for name in chosen})
 
     def save(self, folder: str | Path) -> None:
         """Write the moments into ``folder``, which is made where it is missing."""
-        from safetensors.numpy import save_file
+        from normstats.moments_folder import save  # it is built on this module
 
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        part = {
-            f"{name}/{what}": np.ascontiguousarray(getattr(layer, what))
-            for name, layer in self.layers.items()
-            for what in _PER_IMAGE
-        }
-        if self.labels is not None:
-            part["labels"] = self.labels
-        # No safetensors metadata: its order, and so the file's bytes, is not fixed.
-        save_file(part, folder / "part-00000.safetensors")
-        save_file(
-            {
-                f"{name}/{what}": np.ascontiguousarray(getattr(layer, what))
-                for name, layer in self.layers.items()
-                for what in _PER_CHANNEL
-                if getattr(layer, what) is not None
-            },
-            folder / _LAYERS,
-        )
-        index = {
-            "format": FORMAT,
-            "parts": ["part-00000.safetensors"],
-            "layers": {
-                name: {what: getattr(layer, what) for what in _SCALARS}
-                for name, layer in self.layers.items()
-            },
-            "classes": list(self.classes),
-            "left_out": dict(self.left_out),
-            "provenance": dict(self.provenance),
-        }
-        (folder / _INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        save(self, Path(folder))
 
     @classmethod
     def open(cls, folder: str | Path) -> Moments:
-        """Read what ``save`` wrote.
+        """What ``save`` or a capture wrote; a layer is read when it is asked for, and not kept.
 
         Raises:
-            RunFolderError: the folder is missing, damaged, or of a newer format.
+            RunFolderError: the folder is missing, damaged, or of another format.
         """
-        folder = Path(folder)
-        try:
-            index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
-            if index["format"] != FORMAT:
-                raise RunFolderError(
-                    f"{folder} holds moments of format {index['format']}; this normstats "
-                    f"reads format {FORMAT}.",
-                    "Install the normstats that wrote them, or run the analysis again.",
-                )
-            return cls._from_files(folder, index)
-        except NormstatsError:
-            raise
-        except Exception as error:  # safetensors raises its own class for cut-off files
-            raise RunFolderError(
-                f"The moments in {folder} cannot be read: {error}",
-                "Run `normstats analyze` again to capture them anew.",
-            ) from error
+        from normstats.moments_folder import open_moments
 
-    @classmethod
-    def _from_files(cls, folder: Path, index: Mapping[str, Any]) -> Moments:
-        from safetensors.numpy import load_file
-
-        per_channel = load_file(folder / _LAYERS)
-        parts = [load_file(folder / part) for part in index["parts"]]
-
-        def per_image(key: str) -> NDArray[Any]:
-            return np.concatenate([part[key] for part in parts])
-
-        def layer(name: str, scalars: Mapping[str, Any]) -> LayerMoments:
-            values: dict[str, Any] = {what: per_image(f"{name}/{what}") for what in _PER_IMAGE}
-            values |= {what: per_channel.get(f"{name}/{what}") for what in _PER_CHANNEL}
-            values |= {k: tuple(v) if isinstance(v, list) else v for k, v in scalars.items()}
-            return LayerMoments(**values)
-
-        return cls(
-            layers={name: layer(name, scalars) for name, scalars in index["layers"].items()},
-            labels=per_image("labels") if "labels" in parts[0] else None,
-            classes=tuple(index["classes"]),
-            left_out=index["left_out"],
-            provenance=index["provenance"],
-        )
+        return open_moments(Path(folder))
 
     @classmethod
     def merge(cls, parts: Sequence[Moments]) -> Moments:

@@ -1,6 +1,7 @@
 """A run on disk: a CSV file a table, ``study.json`` and the captured moments.
 
-A run is written beside its place and then renamed, so that a half-written one is never seen.
+``study.json`` comes last: a folder without it is no run, or not yet one. Moments that are still
+being captured lie beside those of an earlier run, which stays whole until it can be replaced.
 """
 
 from __future__ import annotations
@@ -9,20 +10,24 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from normstats.capture_folder import LOCK, CaptureFolder
 from normstats.errors import RunFolderError
 from normstats.moments import Moments
+from normstats.moments_folder import home, move
 
 SCHEMA = 1
 ABOUT = "study.json"
 MOMENTS = "moments"
+UNFINISHED = "moments.unfinished"
 # What pandas would guess otherwise: layers may be called 1 or NA, and BatchNorm's batch may be <1.
 _TEXTS = ("layer", "method", "kind", "named", "note", "other")
 _NUMBERS = {"batch": "Int64", "groups": "Int64", "alive": "bool"}
@@ -35,7 +40,7 @@ def check(folder: Path, *, force: bool) -> None:
     Raises:
         RunFolderError: it exists, and is no run or ``force`` is not given.
     """
-    if folder.is_dir() and not any(folder.iterdir()):
+    if folder.is_dir() and all(file.name == LOCK for file in folder.iterdir()):
         return
     if not folder.exists():
         parent = next(above for above in folder.absolute().parents if above.exists())
@@ -46,6 +51,8 @@ def check(folder: Path, *, force: bool) -> None:
             )
         return
     if not (folder / ABOUT).is_file():
+        if unfinished(folder):
+            return
         raise RunFolderError(
             f"{folder} exists and is not a run of normstats; it is left as it is.",
             "Choose another place with --out.",
@@ -55,6 +62,50 @@ def check(folder: Path, *, force: bool) -> None:
             f"{folder} already holds a run.",
             "Choose another place with --out, or replace it with --force.",
         )
+
+
+def unfinished(folder: Path) -> CaptureFolder | None:
+    """The capture in a folder that is not yet a run, if one was begun there."""
+    if (folder / ABOUT).exists():
+        return None
+    return CaptureFolder.read(folder / UNFINISHED) or CaptureFolder.read(folder / MOMENTS)
+
+
+def go_on(
+    folder: Path,
+    capture: CaptureFolder,
+    way: Callable[[], Mapping[str, Any]],
+    *,
+    force: bool,
+) -> CaptureFolder:
+    """The capture that was begun in the folder if it is of the same identity, else this new one.
+
+    Args:
+        folder: of the run, locked.
+        capture: in ``folder / UNFINISHED``.
+        way: how a new one is run; asked only then.
+        force: drop the beginnings of another one.
+
+    Raises:
+        RunFolderError: another one was begun there, or the disk refuses.
+    """
+    if (cut_off := unfinished(folder)) and cut_off.folder == folder / MOMENTS:
+        # Killed when all was captured, and before the tables stood.
+        capture.folder.rmdir()
+        cut_off.folder.rename(capture.folder)
+    begun = CaptureFolder.read(capture.folder)
+    if begun is not None:
+        differing = begun.differences(capture.identity)
+        if not differing:
+            return begun
+        if not force:
+            raise RunFolderError(
+                f"{folder} holds an unfinished run that differs in: {', '.join(differing)}.",
+                "Choose another place with --out, or start anew with --force.",
+            )
+    capture = replace(capture, way=way())
+    capture.begin()
+    return capture
 
 
 def write(
@@ -83,20 +134,26 @@ def write(
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
             fresh = Path(place) / "run"
             fresh.mkdir()
-            if moments is not None:
+            here = moments and home(moments)
+            if moments is not None and here not in (folder / UNFINISHED, folder / MOMENTS):
                 moments.save(fresh / MOMENTS)
             for name, table in tables.items():
                 _with_numbers(table).to_csv(fresh / f"{name}.csv", index=False, lineterminator="\n")
             text = to_json({"schema": SCHEMA, **about})
             (fresh / ABOUT).write_text(text, encoding="utf-8", newline="\n")
-            for old in _tables_of_parts(folder) - set(tables):
-                (folder / f"{old}.csv").unlink(missing_ok=True)
+            old_tables = _tables_of_parts(folder) - set(tables)
             folder.mkdir(exist_ok=True)
-            for new in sorted(fresh.iterdir()):
-                place_of = folder / new.name
-                if place_of.is_dir():
-                    shutil.rmtree(place_of)
-                new.replace(place_of)
+            # From here on an earlier run in the folder counts no more.
+            if here == folder / UNFINISHED or (fresh / MOMENTS).exists():
+                (folder / ABOUT).unlink(missing_ok=True)
+                if (folder / MOMENTS).exists():
+                    shutil.rmtree(folder / MOMENTS)
+            if moments is not None and here == folder / UNFINISHED:
+                move(moments, folder / MOMENTS)
+            for old in old_tables:
+                (folder / f"{old}.csv").unlink(missing_ok=True)
+            for new in sorted(fresh.iterdir(), key=lambda file: (file.name == ABOUT, file.name)):
+                new.replace(folder / new.name)
     except OSError as error:
         raise RunFolderError(
             f"The run cannot be written to {folder}: {error}",

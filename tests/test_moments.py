@@ -99,7 +99,7 @@ def test_damaged_moments_are_named(tmp_path: Path, damage: str) -> None:
     elif damage == "json":
         index.write_text("{")
     else:
-        index.write_text(index.read_text().replace('"format": 1', '"format": 9'))
+        index.write_text(index.read_text().replace('"format": 2', '"format": 9'))
     with pytest.raises(RunFolderError) as caught:
         Moments.open(tmp_path)
     assert caught.value.hint

@@ -12,10 +12,10 @@ from torch import nn
 
 from normstats.capturing.batches import Labels, read_batches
 from normstats.capturing.calling import Images, placed_images
-from normstats.capturing.devices import model_dtype, placed
+from normstats.capturing.devices import model_device, model_dtype, placed
 from normstats.capturing.functional import FunctionalNorm, functional_norms
 from normstats.capturing.hooks import forward, observed
-from normstats.capturing.layers import Layer, find_layers, select_layers
+from normstats.capturing.layers import find_layers, select_layers
 from normstats.capturing.recorder import Recorder
 from normstats.capturing.wrappers import eager_module
 from normstats.errors import CaptureError
@@ -64,65 +64,104 @@ def capture(
         LayerError: a pattern matches no layer, or a layer cannot be read without ambiguity.
         DeviceError: the device is not there.
     """
-    model = eager_module(model)
-    every = find_layers(model)
-    recorder = Recorder(select_layers(every, layers), channel_dim)
-    labels: list[Labels | None] = []
-    done = 0
-    with placed(model, device) as target:
+    capturer = Capturer(model, layers=layers, channel_dim=channel_dim, amp=amp)
+    with placed(capturer.model, device):
+        moments = capturer.moments(images, classes=classes, progress=progress)
+    if moments.images < 2:
+        raise CaptureError(
+            "There are no images." if moments.images == 0 else "There is only one image.",
+            "Give at least two, better hundreds: how statistics vary between images is the point.",
+        )
+    return moments
+
+
+class Capturer:
+    """A network that is ready to be watched. It runs where, and in the layout in which, it lies.
+
+    Args:
+        model, layers, channel_dim, amp: as in ``capture``.
+
+    Attributes:
+        model: the network without its wrappers.
+
+    Raises:
+        CaptureError: the model cannot be observed.
+        LayerError: a pattern matches no layer.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        layers: str | Sequence[str] | None = None,
+        channel_dim: int | None = None,
+        amp: bool = False,
+    ) -> None:
+        self.model = eager_module(model)
+        self._every = find_layers(self.model)
+        self._layers = select_layers(self._every, layers)
+        self._named_only = layers is not None
+        self._channel_dim = channel_dim
+        self._amp = amp
+        self._functions: Mapping[str, FunctionalNorm] | None = None
+
+    def moments(
+        self,
+        images: Iterable[Any],
+        *,
+        classes: Sequence[str] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> Moments:
+        """The moments of these images, be they none.
+
+        Args:
+            images, classes, progress: as in ``capture``.
+
+        Raises:
+            CaptureError, LayerError: as ``capture``.
+        """
+        recorder = Recorder(self._layers, self._channel_dim)
+        target, dtype = model_device(self.model), model_dtype(self.model)
+        labels: list[Labels | None] = []
+        done = 0
         for batch, batch_labels in read_batches(images, classes):
-            batch = placed_images(model, batch, target, model_dtype(model))
-            functions = _run_batch(model, batch, recorder, amp=amp, trace=every if not done else ())
-            recorder.leave_out_functions(functions, named_only=layers is not None)
-            if not recorder.records:
-                raise _nothing_captured(recorder)
+            self._run(placed_images(self.model, batch, target, dtype), recorder)
             labels.append(batch_labels)
             done += len(batch)
             if progress is not None:
                 progress(done)
-    if done < 2:
-        raise CaptureError(
-            "There are no images." if done == 0 else "There is only one image.",
-            "Give at least two, better hundreds: how statistics vary between images is the point.",
+        captured = recorder.finish() if done else {}
+        if done and not captured:
+            raise _nothing_captured(recorder)
+        return Moments(
+            layers=captured,
+            labels=_joined(labels),
+            classes=tuple(classes),
+            left_out=recorder.left_out,
         )
-    captured = recorder.finish()
-    if not captured:
-        raise _nothing_captured(recorder)
-    return Moments(
-        layers=captured,
-        labels=_joined(labels),
-        classes=tuple(classes),
-        left_out=recorder.left_out,
-    )
 
+    def _run(self, images: Images, recorder: Recorder) -> None:
+        """One batch; with the first one, norms that are functions are looked for too.
 
-def _run_batch(
-    model: nn.Module,
-    images: Images,
-    recorder: Recorder,
-    *,
-    amp: bool,
-    trace: Sequence[Layer],
-) -> Mapping[str, FunctionalNorm]:
-    """One batch; with ``trace``, all layers of the network, functional norms are looked for too.
-
-    Hooks and eval mode last for this forward pass only, so that whatever else the caller runs
-    between two batches finds the model as it was.
-    """
-    functions: Mapping[str, FunctionalNorm] = {}
-    with ExitStack() as stack:
-        if trace:
-            functions = stack.enter_context(functional_norms(model, trace))
-        stack.enter_context(observed(model, recorder.layers, recorder.read))
-        recorder.begin_batch(len(images))
-        forward(model, images, amp=amp)
-    recorder.end_batch()
-    return functions
+        Hooks and eval mode last for this forward pass only, so that whatever else the caller runs
+        between two batches finds the model as it was.
+        """
+        first = self._functions is None
+        with ExitStack() as stack:
+            if first:
+                self._functions = stack.enter_context(functional_norms(self.model, self._every))
+            stack.enter_context(observed(self.model, recorder.layers, recorder.read))
+            recorder.begin_batch(len(images))
+            forward(self.model, images, amp=self._amp)
+        recorder.end_batch()
+        recorder.leave_out_functions(self._functions or {}, named_only=self._named_only)
+        if not recorder.records:
+            raise _nothing_captured(recorder)
 
 
 def _joined(labels: Sequence[Labels | None]) -> Labels | None:
     given = [part for part in labels if part is not None]
-    return np.concatenate(given) if len(given) == len(labels) else None
+    return np.concatenate(given) if given and len(given) == len(labels) else None
 
 
 def _nothing_captured(recorder: Recorder) -> CaptureError:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -25,6 +26,31 @@ Shape = tuple[int, ...]
 _MOST_BYTES = 256 << 20
 # More images than one in this many that cannot be read are an error, unless they are allowed.
 _BAD_ONE_IN = 20
+
+
+@dataclass
+class ImagesShare:
+    """Some of the images, in the order of their places.
+
+    Attributes:
+        batches: as ``Images.batches`` gives them; reading them fills the rest.
+        places: of the images that were read, among the names of all.
+        digests: SHA-256 of each one's name and content.
+        skipped: the images that could not be read: printable name and reason.
+    """
+
+    batches: Iterator[Tensor | tuple[Tensor, Tensor]] = field(default_factory=lambda: iter(()))
+    places: list[int] = field(default_factory=list)
+    digests: list[bytes] = field(default_factory=list)
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+@dataclass
+class _Seen:
+    """What several shares have in common: the first image's name and shape, all that is bad."""
+
+    first: tuple[str, Shape] | None = None
+    skipped: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Images:
@@ -91,16 +117,68 @@ class Images:
             SettingError: a batch size below 1, a negative number of workers.
             ImagesError: images of different sizes, or too many that cannot be read.
         """
+        every = self.shares([range(len(self))], batch_size, workers)
+        return self._all(every)
+
+    def shares(
+        self, ranges: Sequence[range], batch_size: int, workers: int = 0
+    ) -> Iterator[ImagesShare]:
+        """Read some ranges of the images, one after the other.
+
+        Args:
+            ranges: of places among ``names``; no batch holds images of two.
+            batch_size, workers: as in ``batches``.
+
+        Yields:
+            A share for each range, to be read before the next is asked for.
+
+        Raises:
+            SettingError, ImagesError: as ``batches``.
+        """
         if batch_size < 1:
             raise SettingError(f"The batch size is {batch_size}.", "Give 1 or more.")
         if workers < 0:
             raise SettingError(f"The number of workers is {workers}.", "Give 0 or more.")
-        return self._batches(batch_size, workers)
+        return self._shares(ranges, batch_size, workers)
 
-    def _batches(self, batch_size: int, workers: int) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
+    @property
+    def names_sha256(self) -> str:
+        """SHA-256 over the names of all images, in order; nothing is read for it."""
+        names = "\0".join(self.names)
+        return hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _all(self, shares: Iterator[ImagesShare]) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
+        self.skipped, self.fingerprint = [], None
+        for share in shares:
+            self.skipped = share.skipped
+            yield from share.batches
+            self.fingerprint = fingerprint_of(share.digests)
+        if self.fingerprint is None or not share.places:
+            raise ImagesError(
+                f"None of the {len(self)} images in {self._source.listing.shown} can be read: "
+                f"{_reasons(self.skipped)}.",
+                "Mend them: files must open in an image viewer, arrays hold finite numbers.",
+            )
+
+    def _shares(
+        self, ranges: Sequence[range], batch_size: int, workers: int
+    ) -> Iterator[ImagesShare]:
+        reader = Reader(self._source, self.preprocessing, self.channels)
+        indices = [self._indices[place] for places in ranges for place in places]
+        readings = read_in_order(reader, indices, workers)
+        seen = _Seen()
+        for places in ranges:
+            share = ImagesShare()
+            good = self._good(zip(places, readings, strict=False), share, seen)
+            share.batches = self._batches(good, batch_size)
+            yield share
+
+    def _batches(
+        self, good: Iterator[tuple[int, Pixels]], batch_size: int
+    ) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
         places: list[int] = []
         images: list[Pixels] = []
-        for place, image in self._good(workers):
+        for place, image in good:
             places.append(place)
             images.append(image)
             if len(images) == batch_size or (len(images) + 1) * image.nbytes > _MOST_BYTES:
@@ -116,46 +194,36 @@ class Images:
             return stacked
         return stacked, torch.from_numpy(self.labels[places])
 
-    def _good(self, workers: int) -> Iterator[tuple[int, Pixels]]:
+    def _good(
+        self, readings: Iterable[tuple[int, Reading]], share: ImagesShare, seen: _Seen
+    ) -> Iterator[tuple[int, Pixels]]:
         """The images that can be read, and their places among ``names``."""
-        self.skipped = []
-        self.fingerprint = None
-        digest = hashlib.sha256()
-        first: tuple[str, Shape] | None = None
-        reader = Reader(self._source, self.preprocessing, self.channels)
-        readings = read_in_order(reader, self._indices, workers)
-        for place, reading in enumerate(readings):
+        for place, reading in readings:
             name = self.names[place]
             if reading.image is None:
-                self._skip(reading, name)
+                self._skip(reading, name, share, seen)
                 continue
-            first = first or (name, reading.image.shape)
-            if reading.image.shape != first[1]:
-                raise self._sizes_differ(first, (name, reading.image.shape))
-            digest.update(name.encode("utf-8", "surrogatepass") + b"\0" + reading.digest)
+            shape = reading.image.shape
+            seen.first = seen.first or (name, shape)
+            if shape != seen.first[1]:
+                raise self._sizes_differ(seen.first, (name, shape))
+            share.places.append(place)
+            named = name.encode("utf-8", "surrogatepass") + b"\0" + reading.digest
+            share.digests.append(hashlib.sha256(named).digest())
             yield place, reading.image
-        if first is None:
-            raise ImagesError(
-                f"None of the {len(self)} images in {self._source.listing.shown} can be read: "
-                f"{self._reasons()}.",
-                "Mend them: files must open in an image viewer, arrays hold finite numbers.",
-            )
-        self.fingerprint = digest.hexdigest()
 
-    def _skip(self, reading: Reading, name: str) -> None:
+    def _skip(self, reading: Reading, name: str, share: ImagesShare, seen: _Seen) -> None:
         if isinstance(reading.problem, ImagesError):
             raise reading.problem
-        self.skipped.append((printable(name), reading.problem or "not read"))
-        if self._allow_bad or len(self.skipped) * _BAD_ONE_IN <= len(self):
+        share.skipped.append((printable(name), reading.problem or "not read"))
+        seen.skipped.append(share.skipped[-1])
+        if self._allow_bad or len(seen.skipped) * _BAD_ONE_IN <= len(self):
             return
         raise ImagesError(
             f"More than {100 // _BAD_ONE_IN} % of the {len(self):,} images in "
-            f"{self._source.listing.shown} cannot be read, among them {self._reasons()}.",
+            f"{self._source.listing.shown} cannot be read, among them {_reasons(seen.skipped)}.",
             "Mend or remove them; or leave them out with --allow-bad.",
         )
-
-    def _reasons(self) -> str:
-        return first_few((f"{name} ({reason})" for name, reason in self.skipped), 3)
 
     def _sizes_differ(self, *both: tuple[str, Shape]) -> ImagesError:
         first, other = (f"{printable(name)} is {shape[2]}x{shape[1]}" for name, shape in both)
@@ -166,3 +234,12 @@ class Images:
             if resize
             else "Bring them to one size: --resize 256 --crop 224, say.",
         )
+
+
+def fingerprint_of(digests: Iterable[bytes]) -> str:
+    """SHA-256 over images, each by the SHA-256 of its name and content, in hexadecimal."""
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def _reasons(skipped: Iterable[tuple[str, str]]) -> str:
+    return first_few((f"{name} ({reason})" for name, reason in skipped), 3)

@@ -1,0 +1,209 @@
+"""From a network and images to moments in the run's folder: begun, gone on with, completed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from normstats import run_folder
+from normstats.capture_folder import IMAGES_A_PART, CaptureFolder
+from normstats.capturing import Capturer, Way, capture_parts, fastest
+from normstats.capturing.layout import FORMATS, MemoryFormat, laid_out
+from normstats.errors import RunFolderError
+from normstats.inputs.images import fingerprint_of
+from normstats.printable import first_few
+from normstats_cli.console import note, progress
+from normstats_cli.inputs import Inputs
+from normstats_cli.ranks import Ranks
+from normstats_cli.runs import made_with
+
+if TYPE_CHECKING:
+    import torch
+
+    from normstats.inputs import Images, LoadedModel
+    from normstats.moments import Moments
+    from normstats.moments_parts import StoredPart
+
+
+@dataclass(frozen=True)
+class Capturing:
+    """What is to be captured, and how.
+
+    Attributes:
+        inputs, loaded, pictures: the network, in its place, and the images.
+        layers, amp: as ``normstats.capture`` takes them.
+        device: where the network is.
+        memory_format, batch_size: None for what is fastest here.
+        workers: processes that decode.
+        ranks: who takes part.
+        quiet: no progress and no notes.
+    """
+
+    inputs: Inputs
+    loaded: LoadedModel
+    pictures: Images
+    layers: str | None
+    amp: bool
+    device: torch.device
+    memory_format: MemoryFormat | None
+    batch_size: int | None
+    workers: int
+    ranks: Ranks
+    quiet: bool
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Whatever changes the moments, be it in the last digit."""
+        versions = made_with()["versions"]
+        return {
+            "checkpoint": self.loaded.sha256,
+            "architecture": self.loaded.arch,
+            "code": _code_sha256(self.inputs.arch),
+            "dtype": self.inputs.dtype,
+            "images": self.pictures.names_sha256,
+            "preprocessing": str(self.pictures.preprocessing),
+            "layers": self.layers,
+            "channel_dim": self.inputs.channel_dim,
+            "device": self.device.type,
+            "amp": self.amp,
+            "memory_format": self.memory_format,
+            "batch_size": self.batch_size,
+            "normstats": versions["normstats"],
+            "torch": versions["torch"],
+        }
+
+    def lead(self, run: Path, *, force: bool) -> Moments:
+        """Begin or go on, capture this rank's share, wait for the others, complete.
+
+        Args:
+            run: its folder, locked.
+            force: drop the beginnings of another capture.
+
+        Returns:
+            the moments; a layer is read from the folder when it is asked for.
+
+        Raises:
+            CaptureError, LayerError, ImagesError: as ``capture``.
+            RunFolderError: another capture was begun there, or the disk refuses.
+        """
+        fresh = CaptureFolder(
+            folder=run / run_folder.UNFINISHED,
+            identity=self.identity,
+            images=len(self.pictures),
+            images_a_part=IMAGES_A_PART,
+            way={},
+        )
+        folder = run_folder.go_on(run, fresh, lambda: asdict(self._way()), force=force)
+        self.ranks.wait()  # they wait for this one to begin
+        self._capture_share(folder)
+        parts = folder.whole()
+        return folder.finish(parts, self._provenance(folder, parts))
+
+    def follow(self, run: Path) -> None:
+        """Capture this rank's share of what the first one has begun.
+
+        Args:
+            run: its folder.
+
+        Raises:
+            CaptureError, LayerError, ImagesError: as ``capture``.
+            RunFolderError: nothing was begun there, or the disk refuses.
+        """
+        folder = CaptureFolder.read(run / run_folder.UNFINISHED)
+        if folder is None or folder.differences(self.identity):
+            raise RunFolderError(
+                f"{run} is not what rank 0 captures into.",
+                "All ranks must see the same folders and be given the same arguments.",
+            )
+        self._capture_share(folder)
+
+    def _capture_share(self, folder: CaptureFolder) -> None:
+        there = folder.whole()
+        missing = [n for n in range(len(folder.ranges())) if n not in there]
+        self.ranks.wait()  # for all to have looked, before anyone adds a part
+        mine = self.ranks.share(missing)
+        ranges = folder.ranges()
+        images = sum(len(ranges[number]) for number in mine)
+        quiet = self.quiet or not self.ranks.leads
+        if there:
+            before = sum(len(ranges[number]) for number in there)
+            text = f"Going on: {before:,} of {folder.images:,} images were captured before."
+            note(text, quiet=quiet)
+        way = Way(**folder.way)
+        if mine:
+            capturer = Capturer(
+                self.loaded.model,
+                layers=self.layers,
+                channel_dim=self.inputs.channel_dim,
+                amp=self.amp,
+            )
+            with (
+                progress("Capturing", images, quiet=quiet) as tell,
+                laid_out(capturer.model, way.memory_format),
+            ):
+                capture_parts(
+                    capturer,
+                    self.pictures,
+                    folder,
+                    mine,
+                    batch_size=way.batch_size,
+                    workers=self.workers,
+                    progress=tell,
+                )
+        self.ranks.wait()  # for all parts to be there
+
+    def _way(self) -> Way:
+        """How to run the network: as asked, or as a trial on the first images shows."""
+        if self.memory_format and self.batch_size:
+            return Way(self.memory_format, self.batch_size)
+        most = self.batch_size or IMAGES_A_PART
+        first = range(min(most, len(self.pictures)))
+        images = next(iter(next(self.pictures.shares([first], len(first))).batches), None)
+        if images is None:  # none can be read, as the capture will say
+            return Way()
+        trial = fastest(
+            self.loaded.model,
+            images[0] if isinstance(images, tuple) else images,
+            memory_formats=(self.memory_format,) if self.memory_format else FORMATS,
+            batch_size=self.batch_size,
+            amp=self.amp,
+        )
+        note(f"Fastest on the first images: {trial}.", quiet=self.quiet)
+        return trial.way
+
+    def _provenance(self, folder: CaptureFolder, parts: dict[int, StoredPart]) -> dict[str, Any]:
+        """Where the moments come from: all that is needed to make them again."""
+        skipped = [pair for part in parts.values() for pair in part.about["skipped"]]
+        if skipped:
+            named = first_few((f"{name} ({reason})" for name, reason in skipped), 3)
+            count = f"{len(skipped)} of {len(self.pictures)} images could not be read"
+            note(f"{count}; skipped: {named}.", quiet=self.quiet)
+        return {
+            "checkpoint": {
+                "path": self.inputs.checkpoint,
+                "description": self.loaded.description,
+                "arch": self.loaded.arch,
+                "sha256": self.loaded.sha256,
+                "dtype": self.inputs.dtype,
+            },
+            "images_from": {
+                "path": self.inputs.images,
+                "sha256": fingerprint_of(
+                    digest for part in parts.values() for digest in part.digests
+                ),
+                "skipped": dict(skipped),
+                "input": str(self.pictures.preprocessing),
+            },
+            "inputs": self.inputs.record(),
+            "device": str(self.device),
+            "capture": dict(folder.way),
+            **made_with(),
+        }
+
+
+def _code_sha256(arch: str | None) -> str | None:
+    """Of the user's file that builds the network, if there is one."""
+    file = Path((arch or "").rpartition(":")[0])
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None

@@ -1,0 +1,158 @@
+"""One pass over an activation on the CPU.
+
+Values are shifted by the mean of a few of them, so that squares stay small, and summed in their
+own precision over a short block, then in float64. Where the shift is more than a standard deviation
+from the mean, that would lose digits: there a second pass is shifted by the mean itself.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from normstats.compiling import compiled
+
+_Array = NDArray[Any]
+
+# Sums in the values' own precision: long enough to be fast, short enough to lose nothing.
+_ROW_BLOCK = 1024
+_COLUMN_BLOCK = 32
+# Channels taken together: their sums stay in the fastest memory.
+_SLAB = 256
+# How many values the shift is the mean of.
+_SAMPLE = 16
+# Values below which a second thread costs more than it brings.
+_SMALL = 1 << 16
+
+
+def moments_of_rows(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the last axis of a contiguous ``(N, C, P)``: each ``(N, C)``."""
+    images, channels, positions = x.shape
+    values = x.numpy().reshape(images * channels, positions)
+    mean, variance = np.empty((2, images * channels), values.dtype)
+    _in_threads(_rows, values, mean, variance, units=len(values))
+    return _tensors(mean, variance, images)
+
+
+def moments_of_columns(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance over the middle axis of a contiguous ``(N, P, C)``: each ``(N, C)``."""
+    values = x.numpy()
+    images, _, channels = values.shape
+    mean, variance = np.empty((2, images, channels), values.dtype)
+    slabs = -(-channels // _SLAB)
+    _in_threads(_columns, values, mean, variance, units=images * slabs)
+    return _tensors(mean, variance, images)
+
+
+def _tensors(mean: _Array, variance: _Array, images: int) -> tuple[Tensor, Tensor]:
+    one, other = (torch.from_numpy(moment.reshape(images, -1)) for moment in (mean, variance))
+    return one, other
+
+
+@compiled
+def _rows(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> None:
+    positions = x.shape[1]
+    step = -(-positions // _SAMPLE)
+    for row in range(start, stop):
+        shift = x.dtype.type(x[row, ::step].sum() / -(-positions // step))
+        total, squares = _shifted_sums(x[row], shift)
+        centre = total / positions
+        spread = squares / positions - centre * centre
+        if centre * centre > spread:
+            near = x.dtype.type(shift + centre)
+            total, squares = _shifted_sums(x[row], near)
+            shift, centre = near, total / positions
+            spread = squares / positions - centre * centre
+        mean[row] = shift + centre
+        variance[row] = 0.0 if spread < 0 else spread  # not max(), which would lose NaN
+
+
+@compiled
+def _shifted_sums(row: _Array, shift: float) -> tuple[float, float]:
+    total, squares = 0.0, 0.0
+    for first in range(0, row.size, _ROW_BLOCK):
+        block = row[first : first + _ROW_BLOCK]
+        some = block[0] - shift
+        some_squares = some * some
+        for position in range(1, block.size):
+            value = block[position] - shift
+            some += value
+            some_squares += value * value
+        total += some
+        squares += some_squares
+    return total, squares
+
+
+@compiled
+def _columns(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> None:
+    positions, channels = x.shape[1:]
+    slabs = -(-channels // _SLAB)
+    step = -(-positions // _SAMPLE)
+    for unit in range(start, stop):
+        image, first = unit // slabs, unit % slabs * _SLAB
+        slab = x[image, :, first : min(channels, first + _SLAB)]
+        shift = (slab[::step].sum(0) / -(-positions // step)).astype(x.dtype)
+        centre, spread = _shifted_moments(slab, shift)
+        far = np.flatnonzero(centre * centre > spread)
+        if far.size:
+            some = slab[:, far]
+            near = (shift[far] + centre[far]).astype(x.dtype)
+            shift[far] = near
+            centre[far], spread[far] = _shifted_moments(some, near)
+        for channel in range(shift.size):
+            mean[image, first + channel] = shift[channel] + centre[channel]
+            below = spread[channel] < 0
+            variance[image, first + channel] = 0.0 if below else spread[channel]
+
+
+@compiled
+def _shifted_moments(slab: _Array, shift: _Array) -> tuple[_Array, _Array]:
+    positions, channels = slab.shape
+    total, squares = np.zeros(channels), np.zeros(channels)
+    some, some_squares = np.empty_like(shift), np.empty_like(shift)
+    for first in range(0, positions, _COLUMN_BLOCK):
+        some[:] = 0
+        some_squares[:] = 0
+        for position in range(first, min(positions, first + _COLUMN_BLOCK)):
+            values = slab[position]
+            for channel in range(channels):
+                value = values[channel] - shift[channel]
+                some[channel] += value
+                some_squares[channel] += value * value
+        for channel in range(channels):
+            total[channel] += some[channel]
+            squares[channel] += some_squares[channel]
+    centre = total / positions
+    return centre, squares / positions - centre * centre
+
+
+def _in_threads(
+    function: Callable[..., None], x: _Array, mean: _Array, variance: _Array, *, units: int
+) -> None:
+    """Share the units, images or rows, among as many threads as PyTorch uses."""
+    threads = min(torch.get_num_threads(), units, 1 + x.size // _SMALL)
+    bounds = [units * thread // threads for thread in range(threads + 1)]
+    others = [
+        _threads(threads - 1).submit(function, x, mean, variance, start, stop)
+        for start, stop in pairwise(bounds[1:])
+    ]
+    function(x, mean, variance, 0, bounds[1])
+    for other in others:
+        other.result()
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(count, thread_name_prefix="normstats")
+
+
+os.register_at_fork(after_in_child=_threads.cache_clear)  # threads do not come along
