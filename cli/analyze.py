@@ -15,7 +15,6 @@ from normstats_cli.ranks import Ranks
 from normstats_cli.runs import check_folder, choose_folder, finish
 
 _IMAGES = "The images"
-_ANALYSIS = "The analysis"
 
 
 class MemoryFormats(str, Enum):
@@ -125,42 +124,16 @@ def analyze(
             help="Processes that decode images; changes no result.",
         ),
     ] = 2,
-    methods: Annotated[
-        str,
-        typer.Option(
-            rich_help_panel=_ANALYSIS,
-            show_default="BatchNorm of 1 to 64 images and one of each other kind",
-            help="bn@B, in, ln, gn:G, gn:Nch, bgn@B:G, running and your own (file.py:name), with "
-            "commas between.",
-        ),
-    ] = DEFAULT_METHODS,
+    methods: options.Methods = DEFAULT_METHODS,
     layers: options.Layers = None,
-    weights: Annotated[
-        options.Weights,
-        typer.Option(
-            rich_help_panel=_ANALYSIS,
-            help="Weigh a channel by its learned scale squared, or all channels alike.",
-        ),
-    ] = options.Weights.gamma,
-    seed: Annotated[
-        int,
-        typer.Option(
-            metavar="S", rich_help_panel=_ANALYSIS, help="Of the sample and the resampling."
-        ),
-    ] = 0,
-    full: Annotated[
-        bool,
-        typer.Option(
-            "--full",
-            rich_help_panel=_ANALYSIS,
-            help="Also answer grouping, plane, mixing and, with classes, composition.",
-        ),
-    ] = False,
+    weights: options.Weighting = options.Weights.gamma,
+    seed: options.Seed = 0,
+    full: options.Full = False,
     channel_dim: options.ChannelDim = None,
     device: Annotated[
         str,
         typer.Option(
-            metavar="D", rich_help_panel=_ANALYSIS, help="auto, cpu, cuda, cuda:1 or mps."
+            metavar="D", rich_help_panel=options.ANALYSIS, help="auto, cpu, cuda, cuda:1 or mps."
         ),
     ] = "auto",
     out: options.Out = None,

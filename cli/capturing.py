@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from normstats.capture_folder import IMAGES_A_PART, CaptureFolder
 from normstats.capturing import Capturer, Way, capture_parts, fastest
 from normstats.capturing.layout import FORMATS, MemoryFormat, laid_out
 from normstats.errors import RunFolderError
-from normstats.inputs.images import fingerprint_of
+from normstats.fingerprint import fingerprint_of
 from normstats.printable import first_few
 from normstats_cli.console import note, progress
 from normstats_cli.inputs import Inputs
@@ -53,7 +54,7 @@ class Capturing:
     ranks: Ranks
     quiet: bool
 
-    @property
+    @cached_property
     def identity(self) -> dict[str, Any]:
         """Whatever changes the moments, be it in the last digit."""
         versions = made_with()["versions"]
@@ -62,7 +63,7 @@ class Capturing:
             "architecture": self.loaded.arch,
             "code": _code_sha256(self.inputs.arch),
             "dtype": self.inputs.dtype,
-            "images": self.pictures.names_sha256,
+            "images": self.pictures.sample_sha256(),
             "preprocessing": str(self.pictures.preprocessing),
             "layers": self.layers,
             "channel_dim": self.inputs.channel_dim,

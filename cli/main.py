@@ -17,6 +17,7 @@ from normstats_cli import (
     demo,
     grouping,
     layers,
+    merge,
     mixing,
     plane,
     report,
@@ -38,6 +39,7 @@ app.command("analyze")(analyze.analyze)
 app.command("layers")(layers.layers)
 app.command("show")(show.show)
 app.command("report")(report.report)
+app.command("merge")(merge.merge)
 app.command("grouping", rich_help_panel=_FURTHER)(grouping.grouping)
 app.command("plane", rich_help_panel=_FURTHER)(plane.plane)
 app.command("composition", rich_help_panel=_FURTHER)(composition.composition)

@@ -65,6 +65,35 @@ ChannelDim = Annotated[
         help="The channel axis where a layer does not say it, e.g. -1 for tokens.",
     ),
 ]
+ANALYSIS = "The analysis"
+Methods = Annotated[
+    str,
+    typer.Option(
+        rich_help_panel=ANALYSIS,
+        show_default="BatchNorm of 1 to 64 images and one of each other kind",
+        help="bn@B, in, ln, gn:G, gn:Nch, bgn@B:G, running and your own (file.py:name), with "
+        "commas between.",
+    ),
+]
+Weighting = Annotated[
+    Weights,
+    typer.Option(
+        rich_help_panel=ANALYSIS,
+        help="Weigh a channel by its learned scale squared, or all channels alike.",
+    ),
+]
+Seed = Annotated[
+    int,
+    typer.Option(metavar="S", rich_help_panel=ANALYSIS, help="Of the sample and the resampling."),
+]
+Full = Annotated[
+    bool,
+    typer.Option(
+        "--full",
+        rich_help_panel=ANALYSIS,
+        help="Also answer grouping, plane, mixing and, with classes, composition.",
+    ),
+]
 _RESULT = "The result"
 Out = Annotated[
     Path | None,

@@ -16,8 +16,8 @@ from normstats import run_folder
 from normstats.capture_folder import CaptureFolder, locked
 from normstats.capturing import Capturer, capture_parts
 from normstats.errors import CaptureError, RunFolderError
+from normstats.fingerprint import fingerprint_of
 from normstats.inputs import Images, open_images
-from normstats.inputs.images import fingerprint_of
 from normstats.moments import Moments
 
 _IMAGES = 53

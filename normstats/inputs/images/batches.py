@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from normstats.errors import ImagesError, SettingError
+from normstats.fingerprint import fingerprint_of
 from normstats.inputs.images.classes import told_apart
 from normstats.inputs.images.processes import read_in_order
 from normstats.inputs.images.reading import Reader, Reading
@@ -26,6 +27,8 @@ Shape = tuple[int, ...]
 _MOST_BYTES = 256 << 20
 # More images than one in this many that cannot be read are an error, unless they are allowed.
 _BAD_ONE_IN = 20
+# How many images tell a set from another one.
+_SAMPLE = 16
 
 
 @dataclass
@@ -141,11 +144,17 @@ class Images:
             raise SettingError(f"The number of workers is {workers}.", "Give 0 or more.")
         return self._shares(ranges, batch_size, workers)
 
-    @property
-    def names_sha256(self) -> str:
-        """SHA-256 over the names of all images, in order; nothing is read for it."""
+    def sample_sha256(self) -> str:
+        """SHA-256 over the names of all images and the contents of a few, read for it.
+
+        Enough to tell these images from others before all are read.
+        """
         names = "\0".join(self.names)
-        return hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest()
+        digest = hashlib.sha256(names.encode("utf-8", "surrogatepass"))
+        for place in np.unique(np.linspace(0, len(self) - 1, _SAMPLE).astype(int)):
+            reader = Reader(self._source, self.preprocessing, self.channels)
+            digest.update(reader(self._indices[place]).digest)
+        return digest.hexdigest()
 
     def _all(self, shares: Iterator[ImagesShare]) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
         self.skipped, self.fingerprint = [], None
@@ -234,11 +243,6 @@ class Images:
             if resize
             else "Bring them to one size: --resize 256 --crop 224, say.",
         )
-
-
-def fingerprint_of(digests: Iterable[bytes]) -> str:
-    """SHA-256 over images, each by the SHA-256 of its name and content, in hexadecimal."""
-    return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def _reasons(skipped: Iterable[tuple[str, str]]) -> str:
