@@ -1,4 +1,7 @@
-"""Where things are printed: results on stdout, everything else on stderr."""
+"""Where things are printed: results on stdout, everything else on stderr.
+
+Rich is imported when something is printed: `normstats --help` comes faster without.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.text import Text
-
 from normstats.printable import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from normstats.errors import NormstatsError
 
 _WIDTH_OF_A_FILE = 120  # rich takes 80 where stdout is no terminal
@@ -20,6 +22,8 @@ _WIDTH_OF_A_FILE = 120  # rich takes 80 where stdout is no terminal
 
 def results() -> Console:
     """Stdout: results only, and no codes but in a terminal."""
+    from rich.console import Console
+
     console = Console(highlight=False)
     if console.is_terminal or "COLUMNS" in os.environ:
         return console
@@ -28,17 +32,23 @@ def results() -> Console:
 
 def messages() -> Console:
     """Stderr: progress, notes and errors."""
+    from rich.console import Console
+
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def note(text: str, *, quiet: bool = False) -> None:
     """A message for the user; not part of the result."""
     if not quiet:
+        from rich.text import Text
+
         messages().print(Text(_lines(text), style="dim"))
 
 
 def print_error(error: NormstatsError) -> None:
     """What happened and how to mend it, in two lines or so."""
+    from rich.text import Text
+
     console = messages()
     console.print(Text.assemble(("Error: ", "bold red"), _lines(error.message)))
     console.print(Text.assemble(("Hint: ", "bold"), _lines(error.hint)))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from normstats._version import __version__
 from normstats.errors import NormstatsError
@@ -26,25 +27,38 @@ from normstats_cli import (
 )
 from normstats_cli.console import messages, print_error
 
+
+class _PlainHelp(TyperGroup):
+    """Lists the commands without rich, whose import takes longer than all the rest."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "rich_markup_mode": None})
+
+
 app = typer.Typer(
     name="normstats",
+    cls=_PlainHelp,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_FURTHER = "Further questions to a run"
-app.command("demo")(demo.demo)
-app.command("analyze")(analyze.analyze)
-app.command("layers")(layers.layers)
-app.command("show")(show.show)
-app.command("report")(report.report)
-app.command("merge")(merge.merge)
-app.command("grouping", rich_help_panel=_FURTHER)(grouping.grouping)
-app.command("plane", rich_help_panel=_FURTHER)(plane.plane)
-app.command("composition", rich_help_panel=_FURTHER)(composition.composition)
-app.command("mixing", rich_help_panel=_FURTHER)(mixing.mixing)
-app.command("validate", rich_help_panel=_FURTHER)(validate.validate)
+# In the list of commands; each command's own help says more.
+app.command("demo", short_help="Analyze the network inside; nothing to bring.")(demo.demo)
+app.command("analyze", short_help="Measure a checkpoint on images.")(analyze.analyze)
+app.command("layers", short_help="List what would be captured.")(layers.layers)
+app.command("show", short_help="Print a run again.")(show.show)
+app.command("report", short_help="Draw a run as a page, or compare several.")(report.report)
+app.command("merge", short_help="Join what was captured apart.")(merge.merge)
+app.command("grouping", short_help="Ask a run: are GroupNorm's groups good ones?")(
+    grouping.grouping
+)
+app.command("plane", short_help="Ask a run: how many images, how many channels?")(plane.plane)
+app.command("composition", short_help="Ask a run: batches of one class, or of all?")(
+    composition.composition
+)
+app.command("mixing", short_help="Ask a run: mix batch and stored statistics?")(mixing.mixing)
+app.command("validate", short_help="Ask the network: do the errors matter?")(validate.validate)
 
 
 def _print_version(wanted: bool) -> None:
@@ -64,7 +78,13 @@ def main(
 ) -> None:
     """How far are a normalization layer's statistics from the ideal ones: is it noise or bias?
 
-    Start with [bold]normstats demo[/bold]: it needs nothing but this program.
+    Start with `normstats demo`: it needs nothing but this program.
+
+    Examples:
+
+      normstats analyze checkpoint.pth --images photos
+
+      normstats analyze resnet50 --images photos
     """
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +134,8 @@ def extend(
 
 def made_with() -> dict[str, Any]:
     """The command and the versions behind a run."""
+    import platform
+
     import numpy
     import torch
 
