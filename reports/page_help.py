@@ -55,16 +55,46 @@ HELP = {
     ),
     "grouping": Help(
         "GroupNorm groups channels by their index. If channels of a group were more alike than "
-        "by chance, its bias² would be lower than that of random groups of the same size.",
+        "by chance, its bias² would be lower than that of random groups of the same size. Filled "
+        "points are layers where it is (q < 0.05).",
         (
             "p = (1 + random groupings with no more bias²)/(1 + permutations)",
             "q: p for many layers at once (Benjamini and Hochberg 1995)",
         ),
     ),
-    "damage": Help(
+    "arrangements": Help(
+        "The same number of groups with other channels in them: at random (the grouping of median "
+        "bias²), by similar mean and standard deviation, by correlated activity over images, and "
+        "the best that a search found. They were chosen on the same images that they are judged "
+        "by. A mark is a layer; below 1 is better than groups by index.",
+        ("ratio = value of the arrangement/value of the index groups",),
+    ),
+    "composition": Help(
+        "Images of one class resemble each other, so that a batch of one class has fewer "
+        "independent values than one drawn from all (iid), and its error falls only to a floor: "
+        "the distance of a class's own statistics from those of all images. Labels that say "
+        "nothing have a floor too, by chance, as class means of few images differ; a floor means "
+        "something where it is well above that. Class-balanced batches have each class alike.",
+        (
+            "floor = Σ p_k·[(μ_k − μ)² + (s_k − s)²]/s²,   k: classes, p_k: their shares",
+            "share = Σ p_k·(μ_k − μ)²/τ²;   corrected: without what chance gives (Kelley 1935)",
+        ),
+    ),
+    "mixing": Help(
+        "A convex mix of a batch's statistics with another method's, the share λ the same for all "
+        "channels of a layer and chosen for the least error: stored statistics (running) lend "
+        "what earlier images knew, GroupNorm what other channels of the image do. Worth images: "
+        "how many more images in the batch the other method stands for.",
+        (
+            "M = (1 − λ)·M_batch + λ·M_other,   V = (1 − λ)·V_batch + λ·V_other",
+            "worth = B·λ/(1 − λ);   saved = 1 − error/min(error at λ = 0, error at λ = 1)",
+        ),
+    ),
+    "validation": Help(
         "One layer's statistics at a time are replaced in the network itself, and its output "
-        "compared with that under ideal statistics. Numbers that rank the methods as the output "
-        "does are worth deciding by.",
+        "compared with that under ideal statistics: as it is against the error, and with the "
+        "layer's scale and shift fitted anew against the residual. Numbers that rank the methods "
+        "as the output does are worth deciding by.",
         ("KL = Σ p_ideal · log(p_ideal/p_replaced), in nats, mean over images",),
     ),
     "each-layer": Help(
@@ -90,8 +120,9 @@ HELP = {
         ("μ = mean(m),   σ² = mean(s2 + (m − μ)²)",),
     ),
     "plane": Help(
-        "Every method is a cell: how many images and how many channels it pools. More of either "
-        "cut variance; channels that differ add bias.",
+        "Every method is a cell: how many images B and how many channels a group C/G it pools. "
+        "More of either cut variance; channels that differ add bias. Framed cells are the "
+        "frontier: the least error for each number B·C/G of pooled values.",
         _ERROR,
     ),
 }

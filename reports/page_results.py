@@ -1,9 +1,10 @@
 """The results inside a page: the files of a run, compressed, and how they are read back.
 
 They are the files that a run folder has, so that ``open_study`` reads them with all its checks; the
-captured moments are not among them. Numbers are kept to nine significant digits: what follows is
+captured moments are not among them. Numbers are kept to five significant digits: what follows is
 noise that does not compress. The channels, which are most of the numbers, are kept more tersely: by
-column, to four digits, and without the columns that follow from others.
+column, to four digits, and without the columns that follow from others; the best order of channels
+as the group of each.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import base64
 import bz2
 import json
+import lzma
 import re
 import tempfile
 from dataclasses import replace
@@ -25,13 +27,17 @@ from normstats.errors import RunFolderError
 from normstats.study import Study, open_study
 
 _MOST_BYTES = 256 * 2**20  # a page says little about how large its contents are
-_NUMBER = "%.9g"
+_MOST_MEMORY = 2**26  # bytes for unpacking: some times what is needed
+_NUMBER = "%.5g"
 _CHANNEL_NUMBER = "%.4g"
 _CHANNELS = "channels.json"
+_ORDERS = "orders.json"
 _DERIVED = ("within_variance", "effective_samples_mean")
+COMPARISON = '<meta name="generator" content="normstats comparison">'  # in a page of several runs
 _START = '<script type="application/json" id="results">'
-_FILE_NAME = re.compile(r"[a-z_]+\.csv|study\.json|channels\.json")
-_HINT = "Give a page that `normstats report` wrote, or the run folder itself."
+_UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError)
+_FILE_NAME = re.compile(r"[a-z_]+\.csv|study\.json|(channels|orders)\.json")
+_HINT = "Give a page that `normstats report RUN` wrote, or the run folder itself."
 
 
 def pack(study: Study) -> str:
@@ -43,11 +49,19 @@ def pack(study: Study) -> str:
     frames = study.frames()
     about = {key: value for key, value in study.to_dict().items() if key not in frames}
     files = {run_folder.ABOUT: run_folder.to_json({"schema": run_folder.SCHEMA, **about})}
-    files |= {f"{name}.csv": csv_of(frames[name], _NUMBER) for name in frames if name != "channels"}
+    files |= {
+        f"{name}.csv": csv_of(table, _NUMBER)
+        for name, table in frames.items()
+        if name not in ("channels", "orders")
+    }
     files[_CHANNELS] = _columns_of(study.channels())
+    if "orders" in frames:
+        files[_ORDERS] = _groups_of(frames["orders"])
     content = json.dumps(files, ensure_ascii=False).encode()
-    packed = bz2.compress(content)  # of digits it leaves a seventh less than gzip does
-    return json.dumps({"bz2": base64.b64encode(packed).decode("ascii")})
+    # bz2 is better at digits, xz at what layers that hand channels on repeat far apart.
+    packed = {"bz2": bz2.compress(content), "xz": lzma.compress(content)}
+    name = min(packed, key=lambda kind: len(packed[kind]))
+    return json.dumps({name: base64.b64encode(packed[name]).decode("ascii")})
 
 
 def csv_of(table: pd.DataFrame, number: str | None = None) -> str:
@@ -94,6 +108,33 @@ def _channels_of(columns: str) -> pd.DataFrame:
     return table[list(map(str, order))]
 
 
+def _groups_of(orders: pd.DataFrame) -> str:
+    """Orders of channels, ascending within groups, as JSON: the group of each channel."""
+    by_layer = orders.sort_values("channel", kind="stable").groupby(["layer", "groups"], sort=False)
+    found = {key: rows["group"].to_list() for key, rows in by_layer}
+    cells = orders[["layer", "groups"]].drop_duplicates().itertuples(index=False, name=None)
+    rows = [[layer, int(groups), found[layer, groups]] for layer, groups in cells]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)
+
+
+def _orders_of(groups: str) -> pd.DataFrame:
+    """What ``_groups_of`` was given."""
+    parts = []
+    for layer, count, of_channel in json.loads(groups):
+        order = np.argsort(of_channel, kind="stable")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    "groups": count,
+                    "group": np.asarray(of_channel)[order],
+                    "channel": order,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
 def unpack(path: Path) -> Study:
     """The study inside a page. It has no moments.
 
@@ -109,6 +150,8 @@ def unpack(path: Path) -> Study:
         try:
             with run_folder.damage(path):
                 files["channels.csv"] = csv_of(_channels_of(files.pop(_CHANNELS)))
+                if _ORDERS in files:
+                    files["orders.csv"] = csv_of(_orders_of(files.pop(_ORDERS)))
                 for name, text in files.items():
                     (folder / name).write_text(text, encoding="utf-8", newline="\n")
             study = open_study(folder)
@@ -119,9 +162,10 @@ def unpack(path: Path) -> Study:
 
 
 def is_page(path: Path) -> bool:
-    """Whether a file is a page with results in it."""
+    """Whether a file is a page of a run, or of several."""
     try:
-        return _START in path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
+        return _START in text or COMPARISON in text
     except (OSError, UnicodeDecodeError):
         return False
 
@@ -133,12 +177,14 @@ def _files(path: Path) -> dict[str, str]:
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{path} cannot be read: {error}", _HINT) from error
     _, start, rest = page.rpartition(_START)
+    if COMPARISON in page.partition("</head>")[0]:
+        raise RunFolderError(f"{path} is the page of several runs; it holds none of them.", _HINT)
     if not start:
         raise RunFolderError(f"{path} is not a page of normstats: no results are in it.", _HINT)
     try:
-        packed = base64.b64decode(json.loads(rest.partition("</script>")[0])["bz2"], validate=True)
-        decompressor = bz2.BZ2Decompressor()
-        content = decompressor.decompress(packed, _MOST_BYTES)
+        ((kind, text),) = json.loads(rest.partition("</script>")[0]).items()
+        decompressor = _decompressor(kind)
+        content = decompressor.decompress(base64.b64decode(text, validate=True), _MOST_BYTES)
         if not decompressor.eof:
             raise ValueError("the results are cut off, or larger than any study")
         files = json.loads(content)
@@ -146,5 +192,13 @@ def _files(path: Path) -> dict[str, str]:
         if wrong:
             raise ValueError(f"a file in it is called {wrong[0]!r}")
         return {str(name): str(text) for name, text in files.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, OSError, RecursionError) as error:
+    except (*_UNREADABLE, lzma.LZMAError) as error:
         raise RunFolderError(f"The results in {path} are damaged: {error}", _HINT) from error
+
+
+def _decompressor(kind: str) -> bz2.BZ2Decompressor | lzma.LZMADecompressor:
+    if kind == "bz2":
+        return bz2.BZ2Decompressor()
+    if kind == "xz":
+        return lzma.LZMADecompressor(memlimit=_MOST_MEMORY)
+    raise ValueError(f"they are packed as {kind!r}")

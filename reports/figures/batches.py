@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from numpy.typing import NDArray
 
+from normstats.decomposition import bias_and_variance
 from normstats.errors import MethodError
 from normstats.findings import batch_norm_sizes
 from normstats.study import Study
@@ -13,7 +15,6 @@ from normstats_reports.figures.labels import Named, name_line_ends, name_points
 from normstats_reports.figures.scales import batch_axis, decades_axis, log_ticks, plain
 from normstats_reports.figures.selection import (
     UNITS,
-    bias_and_variance,
     check_quantity,
     rows_of_layer,
 )
@@ -32,7 +33,9 @@ from normstats_reports.figures.style import (
 )
 from normstats_reports.terminal import compact
 
-_SHADE = 0.15
+Array = NDArray[np.float64]
+
+SHADE = 0.15
 _DECADES = 4  # of bias² and of variance
 _BELOW = 5.0  # times: how far below BatchNorm's curve a level is off the scale
 _NO_VALUE = "no method has a value here"
@@ -93,19 +96,14 @@ def _equal_errors(
     ax: Axes, errors: pd.Series[float], variance: pd.Series[float], bias: pd.Series[float]
 ) -> list[Named]:
     """Curves bias² + variance = a round number, written where they turn and no point is."""
-    positive = errors[errors > 0]
     words: list[Named] = []
-    if positive.empty:
-        return words
     frame = ax.get_window_extent()
     points = ax.transData.transform(np.column_stack([variance, bias]))
     height = 2 * SMALL * ax.figure.dpi / 72
-    # Where an axis has its zero, there is no room for curves.
     least = max(getattr(axis.get_transform(), "linthresh", 0.0) for axis in (ax.xaxis, ax.yaxis))
     share = 1 / (1 + np.exp(-np.linspace(-16, 16, 49)))
-    levels = log_ticks(max(positive.min() / 2, 2 * least), max(positive.max() * 3, 4 * least))
     name = "error "
-    for level in reversed(levels):
+    for level in equal_error_levels(errors, least):
         style = {"color": ink(ax), "alpha": 0.35, "linewidth": 0.7, "linestyle": (0, (4, 3))}
         ax.plot(level * share, level * (1 - share), scalex=False, scaley=False, zorder=0.5, **style)
         knee = 0.5 * level
@@ -127,6 +125,20 @@ def _equal_errors(
             )
             name = ""
     return words
+
+
+def equal_error_levels(errors: pd.Series[float], least: float) -> list[float]:
+    """Round numbers among the errors, the largest first.
+
+    Args:
+        errors: of the methods drawn.
+        least: where an axis has its zero, below which there is no room for curves.
+    """
+    positive = errors[errors > 0]
+    if positive.empty:
+        return []
+    low, high = max(positive.min() / 2, 2 * least), max(positive.max() * 3, 4 * least)
+    return log_ticks(low, high)[::-1]
 
 
 @styled
@@ -162,13 +174,10 @@ def batch_curve(study: Study, layer: str, quantity: str = "error", ax: Axes | No
     ax.set_ylabel(UNITS[quantity])
     batch_axis(ax.xaxis, batch_norm_sizes(curve))
     curve = curve[np.isfinite(curve[quantity])]
-    values = np.concatenate([curve[quantity], others[quantity]])
-    if not values.size:
+    if not len(curve) + len(others):
         say(ax, _NO_VALUE)
         return ax
-    # A level far below the curve would take all the room: a line along the bottom says enough.
-    reference = float(np.min(curve[quantity])) if len(curve) else float(values.max()) * 1e-5
-    low, _ = decades_axis(ax.yaxis, values[values > reference / _BELOW])
+    low, _ = decades_axis(ax.yaxis, known_levels(curve[quantity], others[quantity]))
     grid(ax)
     _draw_curve(ax, curve, quantity)
     ends = (
@@ -181,11 +190,21 @@ def batch_curve(study: Study, layer: str, quantity: str = "error", ax: Axes | No
     return ax
 
 
+def known_levels(curve: pd.Series[float], others: pd.Series[float]) -> Array:
+    """The values that the axis covers: all but levels far below the curve.
+
+    Those would take all the room; a line along the bottom says enough.
+    """
+    values = np.concatenate([curve, others])
+    reference = float(np.min(curve)) if len(curve) else float(values.max()) * 1e-5
+    return values[values > reference / _BELOW]
+
+
 def _draw_curve(ax: Axes, curve: pd.DataFrame, quantity: str) -> None:
     of_curve = look("bn@1")
     batches = curve["batch"].to_numpy(dtype=np.float64)
     low, high = (curve[f"{quantity}_{end}"].to_numpy() for end in ("low", "high"))
-    ax.fill_between(batches, low, high, color=of_curve.color, alpha=_SHADE, linewidth=0)
+    ax.fill_between(batches, low, high, color=of_curve.color, alpha=SHADE, linewidth=0)
     ax.plot(
         batches,
         curve[quantity],
@@ -210,7 +229,7 @@ def _draw_level(
     else:
         name = method
         if np.isfinite(low) and np.isfinite(high):
-            ax.axhspan(low, high, color=of_method.color, alpha=_SHADE, linewidth=0)
+            ax.axhspan(low, high, color=of_method.color, alpha=SHADE, linewidth=0)
     ax.axhline(
         level,
         color=of_method.color,
@@ -223,11 +242,14 @@ def _draw_level(
 
 
 def _crossovers(study: Study, layer: str, quantity: str) -> pd.DataFrame:
-    """The crossovers of a layer that lie among the batch sizes computed."""
     crossovers = study.tables.crossovers
-    rows = crossovers[(crossovers["layer"] == layer) & (crossovers["quantity"] == quantity)]
-    batch = rows["batch_number"].astype(float)
-    return rows[np.isfinite(batch) & (batch > 0)]
+    return inside(crossovers[(crossovers["layer"] == layer) & (crossovers["quantity"] == quantity)])
+
+
+def inside(crossovers: pd.DataFrame) -> pd.DataFrame:
+    """The crossovers that lie among the batch sizes computed."""
+    batch = crossovers["batch_number"].astype(float)
+    return crossovers[np.isfinite(batch) & (batch > 0)]
 
 
 def _draw_crossovers(

@@ -78,7 +78,7 @@ def grouping(study: Study, ax: Axes | None = None, groups: int | None = None) ->
 def audited(study: Study, groups: int | None = None) -> pd.DataFrame:
     """The grouping tests of one number of groups, by layer."""
     tests = study.grouping()
-    count = int(tests["groups"].mode().iloc[-1]) if groups is None else groups
+    count = int(tests["groups"].mode().iloc[0]) if groups is None else groups
     rows = tests[tests["groups"] == count]
     if rows.empty:
         known = ", ".join(str(some) for some in tests["groups"].unique())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +12,15 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from normstats.printable import printable
-from normstats_reports.figures.style import CHARACTER, SMALL, TEXT, ink
+from normstats_reports.figures.style import SMALL, TEXT, ink, text_inches
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top; in points
 
-_LINE = 1.25  # of the text size: how high a line of it is
+LINE = 1.25  # of the text size: how high a line of it is
 _MARKER = 4.0  # points around a point's middle
-_SIDES = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))
+BESIDE_POINT = _MARKER + 1
+_NEAR = ((1, 0), (1, 1), (0, 1), (-1, 1), (-1, 0), (-1, -1), (0, -1), (1, -1))
+_SIDES = (*_NEAR, (1, 2), (0, 2), (-1, 2), (-1, -2), (0, -2), (1, -2))  # 2: a line further
 _ALIGN = {1: "left", 0: "center", -1: "right"}
 
 
@@ -43,50 +46,83 @@ def name_points(ax: Axes, points: Sequence[Named], avoid: Sequence[Named] = ()) 
         points: to be named.
         avoid: words that are already there, up and right of their points.
     """
+    scale = 72 / ax.figure.dpi
+
+    def on_paper(some: Sequence[Named]) -> list[Named]:
+        places = ax.transData.transform([(point.x, point.y) for point in some]) * scale
+        return [replace(point, x=x, y=y) for point, (x, y) in zip(some, places, strict=True)]
+
     if not points:
         return
-    scale = 72 / ax.figure.dpi
-    places = ax.transData.transform([(point.x, point.y) for point in points]) * scale
-    frame = tuple(float(value) * scale for value in ax.get_window_extent().extents)
-    markers = [(x - _MARKER, y - _MARKER, x + _MARKER, y + _MARKER) for x, y in places]
-    taken: list[Box] = []
-    for word in avoid:
-        x, y = ax.transData.transform((word.x, word.y)) * scale
-        taken.append(_box(x, y, word.name, (1, 1)))
-    for (x, y), point in sorted(
-        zip(places, points, strict=True), key=lambda pair: not pair[1].needed
+    left, bottom, right, top = (float(value) * scale for value in ax.get_window_extent().extents)
+    taken = on_paper(avoid) if avoid else []
+    for point, side in zip(
+        points, sides(on_paper(points), (left, bottom, right, top), taken), strict=True
     ):
-        text = printable(point.name)
-        options = [(_box(x, y, text, side), side) for side in _SIDES]
-        costs = [_cost(box, [*taken, *markers], frame) for box, _ in options]
-        best = int(np.argmin(costs))
-        if costs[best] > 1 and not point.needed:
+        if side is None:
             continue
-        box, (right, up) = options[best]
-        taken.append(box)
+        to_right, up = side
         ax.annotate(
-            text,
+            printable(point.name),
             (point.x, point.y),
-            xytext=(right * (_MARKER + 1), up * (_MARKER + 1)),
+            xytext=(to_right * BESIDE_POINT, rise(up)),
             textcoords="offset points",
-            ha=_ALIGN[right],
-            va={1: "bottom", 0: "center", -1: "top"}[up],
+            ha=_ALIGN[to_right],
+            va="center" if not up else "bottom" if up > 0 else "top",
             fontsize=SMALL,
             color=ink(ax),
             parse_math=False,
         )
 
 
+def sides(
+    points: Sequence[Named], frame: Box, avoid: Sequence[Named] = ()
+) -> list[tuple[int, int] | None]:
+    """Where each point's name covers least: right or left (1, 0, −1) and lines up or down.
+
+    Args:
+        points: in points of paper, upwards; None for those whose names may be left out and have
+            no room.
+        frame: in which names should be.
+        avoid: words that are already there, up and right of their points.
+    """
+    markers = [(p.x - _MARKER, p.y - _MARKER, p.x + _MARKER, p.y + _MARKER) for p in points]
+    taken = [_box(word.x, word.y, printable(word.name), (1, 1)) for word in avoid]
+    found: list[tuple[int, int] | None] = [None] * len(points)
+    for place in sorted(range(len(points)), key=lambda place: not points[place].needed):
+        point = points[place]
+        least, best, best_box = math.inf, _SIDES[0], frame
+        for side in _SIDES:
+            box = _box(point.x, point.y, printable(point.name), side)
+            cost = _cost(box, [*taken, *markers], frame)
+            if cost < least:
+                least, best, best_box = cost, side, box
+            if not cost:
+                break
+        if least > 1 and not point.needed:
+            continue
+        taken.append(best_box)
+        found[place] = best
+    return found
+
+
+def rise(lines: int) -> float:
+    """How far above a point its name begins, or below it ends, that is some lines up or down."""
+    if not lines:
+        return 0.0
+    return math.copysign(BESIDE_POINT + (abs(lines) - 1) * LINE * SMALL, lines)
+
+
 def _box(x: float, y: float, text: str, side: tuple[int, int]) -> Box:
-    width, height = len(text) * CHARACTER * SMALL, _LINE * SMALL
-    left = x + {1: _MARKER + 1, 0: -width / 2, -1: -_MARKER - 1 - width}[side[0]]
-    bottom = y + {1: _MARKER + 1, 0: -height / 2, -1: -_MARKER - 1 - height}[side[1]]
+    width, height = text_inches(text, SMALL) * 72, LINE * SMALL
+    left = x + {1: BESIDE_POINT, 0: -width / 2, -1: -BESIDE_POINT - width}[side[0]]
+    bottom = y + rise(side[1]) - (height / 2 if not side[1] else 0 if side[1] > 0 else height)
     return left, bottom, left + width, bottom + height
 
 
-def _cost(box: Box, others: Sequence[Box], frame: Sequence[float]) -> float:
+def _cost(box: Box, others: Sequence[Box], frame: Box) -> float:
     """Square points that the box shares with others, or has outside the frame."""
-    inside = _shared(box, (frame[0], frame[1], frame[2], frame[3]))
+    inside = _shared(box, frame)
     area = (box[2] - box[0]) * (box[3] - box[1])
     return sum(_shared(box, other) for other in others) + 3 * (area - inside)
 
@@ -108,7 +144,7 @@ def name_line_ends(ax: Axes, ends: Sequence[tuple[float, str, Any]]) -> None:
     fractions = np.array(
         [ax.transAxes.inverted().transform(ax.transData.transform((1, y)))[1] for y, *_ in ends]
     )
-    spread = apart(fractions, TEXT * _LINE / height)
+    spread = apart(fractions, TEXT * LINE / height)
     for (_, name, color), fraction, place in zip(ends, fractions, spread, strict=True):
         ax.annotate(
             printable(name),

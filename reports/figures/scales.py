@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,6 +16,7 @@ from normstats_reports.figures.style import SMALL, Margins, layer_label, text_in
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _MOST_TICKS = 7
 DECADES = 5  # that an axis covers unless asked for others
+LINEAR = 0.6  # decades that zero to the smallest value have
 LAYER_TICK = 0.14  # inches that a layer's name needs
 
 
@@ -28,39 +30,59 @@ def plain(value: float) -> str:
     return power if digits == "1" else f"{digits}·{power}"
 
 
-def decades_axis(
-    axis: Axis, values: Iterable[float], *, pad: float = 1.6, decades: int = DECADES
-) -> tuple[float, float]:
-    """A logarithmic axis over the values; with a zero, where some are zero or as good as zero.
+@dataclass(frozen=True)
+class Decades:
+    """A logarithmic scale over some values, with a zero where some are as good as zero.
 
-    Args:
-        axis: ``ax.xaxis`` or ``ax.yaxis``.
+    Attributes:
+        low, high: the ends; the lower one is negative where there is a zero.
+        ticks: few and round.
+        threshold: what is smaller lies between it and zero; 0 where there is no zero.
+    """
+
+    low: float
+    high: float
+    ticks: list[float]
+    threshold: float = 0.0
+
+    @classmethod
+    def over(cls, values: Iterable[float], *, pad: float = 1.6, decades: int = DECADES) -> Decades:
+        """Args:
         values: those that are not finite do not count.
         pad: factor between the outermost values and the ends.
         decades: below the largest value; what is smaller is as good as zero.
+        """
+        known = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
+        positive = known[known > 0]
+        if not positive.size:
+            positive = np.array([1.0])
+        top, least = float(positive.max()), float(positive.min())
+        floor = max(least, top * 10.0**-decades)
+        if (known < floor * (1 - 1e-9)).any():
+            high = top * pad
+            return cls(-0.5 * floor, high, [0.0, *log_ticks(floor, high)], floor)
+        low, high = floor / pad, top * pad
+        return cls(low, high, log_ticks(low, high))
 
-    Returns:
-        The ends. The lower one is negative where there is a zero.
+
+def decades_axis(
+    axis: Axis, values: Iterable[float], *, pad: float = 1.6, decades: int = DECADES
+) -> tuple[float, float]:
+    """An axis over the decades of the values; its ends.
+
+    Args:
+        axis: ``ax.xaxis`` or ``ax.yaxis``.
+        values, pad, decades: as of ``Decades.over``.
     """
-    known = np.array([value for value in values if np.isfinite(value)], dtype=np.float64)
-    positive = known[known > 0]
-    if not positive.size:
-        positive = np.array([1.0])
-    top, least = float(positive.max()), float(positive.min())
-    floor = max(least, top * 10.0**-decades)
-    with_zero = bool((known < floor * (1 - 1e-9)).any())
+    scale = Decades.over(values, pad=pad, decades=decades)
     set_scale = axis.axes.set_xscale if isinstance(axis, XAxis) else axis.axes.set_yscale
-    if with_zero:
-        set_scale("symlog", linthresh=floor, linscale=0.6)
-        ends = (-0.5 * floor, top * pad)
-        ticks = [0.0, *log_ticks(floor, ends[1])]
+    if scale.threshold:
+        set_scale("symlog", linthresh=scale.threshold, linscale=LINEAR)
     else:
         set_scale("log")
-        ends = (floor / pad, top * pad)
-        ticks = log_ticks(*ends)
-    _set_limits(axis, *ends)
-    set_ticks(axis, ticks)
-    return ends
+    _set_limits(axis, scale.low, scale.high)
+    set_ticks(axis, scale.ticks)
+    return scale.low, scale.high
 
 
 def log_ticks(low: float, high: float) -> list[float]:

@@ -62,11 +62,3 @@ def check_quantity(quantity: str) -> str:
             f"{printable(quantity)!r} cannot be drawn.", f"Choose {' or '.join(HEADLINES)}."
         )
     return quantity
-
-
-def bias_and_variance(rows: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]:
-    """The two parts of the error: of the mean and of the standard deviation together."""
-    return (
-        rows["mean_bias_sq"] + rows["std_bias_sq"],
-        rows["mean_variance"] + rows["std_variance"],
-    )

@@ -33,6 +33,7 @@ TEXT = 8.0  # points
 SMALL = 7.0
 _TITLE = 9.0
 CHARACTER = 0.6  # of the text size: how wide one is
+_AT = 0.7  # how many characters an @ is wider than others
 LAYER_NAME = 28  # characters
 LEGEND = 1.75  # inches, right of the Axes
 BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "borderpad": 0}
@@ -241,4 +242,4 @@ def layer_label(name: str) -> str:
 
 def text_inches(text: str, size: float = TEXT) -> float:
     """How wide a line of text is at most, or nearly so."""
-    return len(text) * CHARACTER * size / 72
+    return (len(text) + _AT * text.count("@")) * CHARACTER * size / 72

@@ -10,15 +10,19 @@ from xml.etree import ElementTree
 
 from matplotlib.figure import Figure
 
+from normstats_reports.figures.compact_svg import (
+    DECIMALS,
+    SVG,
+    XLINK,
+    compact,
+    shorter,
+    two_decimals,
+)
 from normstats_reports.figures.style import INK, settings
 
-_SVG = "{http://www.w3.org/2000/svg}"
-_LINK = "{http://www.w3.org/1999/xlink}href"
 _REFERENCE = re.compile(r"#([\w-]+)")
-_GROUP = f"{_SVG}g"
-_OPACITY = re.compile(r"(^|;)opacity:")
-_DECIMALS = re.compile(r"-?\d+\.\d{3,}")
 _OLD_FONT = re.compile(r"(?P<weight>\d+ )?(?P<size>[\d.]+px)")
+_UNTURNED = re.compile(r"rotate\(-?0 [^)]*\)")
 _DOTS_PER_INCH = 160  # of what is rasterised
 
 
@@ -41,90 +45,57 @@ def figure_svg(figure: Figure, name: str) -> str:
             buffer, format="svg", transparent=True, dpi=_DOTS_PER_INCH, metadata={"Date": None}
         )
     root = ElementTree.fromstring(buffer.getvalue())
-    for metadata in root.findall(f"{_SVG}metadata"):
+    for metadata in root.findall(f"{SVG}metadata"):
         root.remove(metadata)
+    _keep_style_inside(root)
     used = set(_references(root))
     for element in root.iter():
         _tidy(element, used)
-    _share(root)
+    root.set("fill", "currentColor")
+    compact(root)
     root.set("font-family", "DejaVu Sans, Verdana, sans-serif")
-    ElementTree.register_namespace("", _SVG[1:-1])
-    ElementTree.register_namespace("xlink", _LINK[1:].split("}")[0])
+    ElementTree.register_namespace("", SVG[1:-1])
+    ElementTree.register_namespace("xlink", XLINK[1:-1])
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _share(element: ElementTree.Element) -> None:
-    """Say once what neighbours have in common, and leave out groups that group nothing."""
-    children = list(element)
-    for place, child in enumerate(children):
-        _share(child)
-        if child.tag == _GROUP and len(child) == 1 and not child.attrib:
-            element[place] = child[0]
-    before: ElementTree.Element | None = None
-    for child in list(element):
-        if child.tag == _GROUP and not len(child):
-            element.remove(child)
-        elif before is not None and _can_join(before, child):
-            before.set("d", f"{before.attrib['d']} {child.attrib['d']}")
-            element.remove(child)
-        else:
-            before = child
-    if element.tag == _GROUP and len(element) > 1:
-        _share_style(element)
-
-
-def _can_join(one: ElementTree.Element, other: ElementTree.Element) -> bool:
-    """Whether both are paths that differ in nothing but their course."""
-    both = (one.attrib, other.attrib)
-    if any("d" not in of or "id" in of or _OPACITY.search(of.get("style", "")) for of in both):
-        return False
-    first, second = ({key: of[key] for key in of if key != "d"} for of in both)
-    return one.tag == other.tag == f"{_SVG}path" and first == second
-
-
-def _share_style(group: ElementTree.Element) -> None:
-    """Where all of a group are marks of one style, it is the group's."""
-    styles = {child.attrib.get("style", "") for child in group}
-    style = styles.pop()
-    # Opacity of a group is not that of each of its marks.
-    if styles or not style or "style" in group.attrib or _OPACITY.search(style):
-        return
-    if all(child.tag == f"{_SVG}use" for child in group):
-        group.set("style", style)
-        for child in group:
-            del child.attrib["style"]
+def _keep_style_inside(root: ElementTree.Element) -> None:
+    """A style sheet in a drawing would hold for the whole page, and other drawings in it."""
+    for definitions in root.findall(f"{SVG}defs"):
+        for sheet in definitions.findall(f"{SVG}style"):
+            definitions.remove(sheet)
+    root.set("stroke-linejoin", "round")  # all that it says but what is so by default
 
 
 def _references(root: ElementTree.Element) -> Iterator[str]:
     """The ids that something refers to."""
     for element in root.iter():
         for key, value in element.attrib.items():
-            if key == _LINK or "url(" in value:
+            if key == f"{XLINK}href" or "url(" in value:
                 yield from _REFERENCE.findall(value[:200])
 
 
 def _tidy(element: ElementTree.Element, used: set[str]) -> None:
     """Numbers no finer than a hundredth of a point, no unused ids, the page's font and ink."""
-    if element.tag != f"{_SVG}text":  # indentation
+    is_text = element.tag == f"{SVG}text"
+    if not is_text:  # indentation
         element.text = (element.text or "").strip() or None
     element.tail = None
-    for key in ("d", "x", "y"):
+    for key in ("x", "y", "transform"):
         if key in element.attrib:
-            element.set(key, _DECIMALS.sub(_short, " ".join(element.attrib[key].split())))
-    if element.tag == f"{_SVG}text" and "transform" in element.attrib:
-        element.set("transform", _DECIMALS.sub(_short, element.attrib["transform"]))
+            element.set(key, DECIMALS.sub(two_decimals, element.attrib[key]))
+    if is_text and _UNTURNED.fullmatch(element.attrib.get("transform", "")):
+        del element.attrib["transform"]
+    if "d" in element.attrib:
+        element.set("d", shorter(element.attrib["d"]))
     if element.attrib.get("id") not in used:
         element.attrib.pop("id", None)
     if "style" in element.attrib:
-        element.set("style", ";".join(_styles(element.attrib["style"])))
+        element.set("style", ";".join(_styles(element.attrib["style"], is_text=is_text)))
 
 
-def _short(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.2f}".rstrip("0").rstrip(".")
-
-
-def _styles(style: str) -> Iterator[str]:
-    """The declarations of a style, but the font's family."""
+def _styles(style: str, *, is_text: bool) -> Iterator[str]:
+    """The declarations of a style, but the font's family and what goes without saying."""
     for declaration in style.split(";"):
         key, _, value = (part.strip() for part in declaration.partition(":"))
         if key == "font":  # as matplotlib wrote it until 3.9
@@ -133,5 +104,7 @@ def _styles(style: str) -> Iterator[str]:
                 yield f"font-size:{found['size']}"
                 if found["weight"]:
                     yield f"font-weight:{found['weight'].strip()}"
+        elif is_text and (key, value) in (("fill", INK), ("text-anchor", "start")):
+            continue
         elif key and key != "font-family":
             yield f"{key}:{'currentColor' if value == INK else value}"

@@ -10,6 +10,7 @@ import pandas as pd
 from helpers.enumeration import make_pixels, moments_of
 
 import normstats as ns
+from normstats.parts import Part
 
 METHODS = ["bn@1", "bn@2", "bn@8", "bn@32", "in", "gn:2", "gn:4", "ln", "running"]
 MANY_METHODS = [
@@ -36,7 +37,7 @@ def make_study(
     names: tuple[str, ...] = ("stem", "body.0", "body.1", "head"),
     methods: list[str] = METHODS,
 ) -> ns.Study:
-    """Four layers of eight channels, one of them dead, with groupings and planes."""
+    """Four layers of eight channels, one of them dead, with all that can be asked of them."""
     stored = {"running_mean": np.zeros(8), "running_variance": np.ones(8)}
     layers = {}
     for seed, name in enumerate(names):
@@ -60,7 +61,32 @@ def make_study(
     study = ns.analyze(moments, methods, draws=64)
     study.ask("grouping", groups=[4])
     study.ask("plane", batches=[1, 2, 8])
+    study.ask("composition", batches=[2, 8])
+    study.ask("mixing", others="running,gn:2", batches=[2, 8])
     return study
+
+
+def validated(study: ns.Study) -> ns.Study:
+    """The study with a validation that measured what was predicted, and a little else."""
+    errors = study.errors()
+    table = errors[["layer", "method", "error", "residual"]].assign(
+        kl=errors["error"] * 2,
+        agreement=1 - errors["error"].clip(upper=0.5),
+        accuracy=0.9 - errors["error"].clip(upper=0.5),
+        kl_refit=errors["residual"] * 3,
+        agreement_refit=1 - errors["residual"].clip(upper=0.5),
+        accuracy_refit=np.nan,
+    )
+    correlations = {
+        "error_within_layers": 0.96,
+        "residual_within_layers": 0.91,
+        "error_overall": 0.88,
+        "residual_overall": None,
+        "layers": errors["layer"].nunique(),
+    }
+    about = {"correlations": correlations, "accuracy": 0.9, "images": 32}
+    part = Part({"limit": 32}, {"validation": table}, about)
+    return replace(study, parts={**study.parts, "validation": part})
 
 
 def make_large_study(small: ns.Study, layers: int, channels: int) -> ns.Study:
