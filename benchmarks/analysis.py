@@ -1,40 +1,142 @@
-"""How long the analysis takes against the capture, and how both grow with the images.
+"""How long the analysis takes and how much memory, and how both grow.
 
-    python benchmarks/analysis.py --arch resnet50 --images 2000
+    python benchmarks/analysis.py                       # with images and with layers
+    python benchmarks/analysis.py --layer 50000 2048    # one layer of so many images and channels
+    python benchmarks/analysis.py --arch resnet50 --images 256    # beside the capture
 
-Random weights and random images in twenty classes: no file is needed, and the work is the same.
-*default* is what ``analyze`` does: errors, crossovers, intervals, effective samples. *everything*
-adds grouping, plane, mixing and composition. Times are of one run, so read the ratios.
+Moments are made up, with the layers of a ResNet-50 (53 layers, 26,560 channels), and analyzed as
+``analyze`` does by default: fourteen methods, crossovers, intervals, effective samples. Each is
+measured in a process of its own, after a small analysis that loads what is compiled. *Growth* is
+the exponent of the time in the number of images or layers. *Peak* is what the analysis takes
+beyond the moments and the program. Beside the capture, networks have random weights and images,
+and *everything* adds grouping, plane, mixing and composition; times are of one run, so read the
+ratios.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
+import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 import normstats as ns
-from normstats.inputs import build_architecture
+from normstats.moments import LayerMoments, Moments
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+IMAGES = (500, 1000, 2000, 4000)
+COPIES = (1, 2, 4)  # of a quarter of the layers
 CLASSES = 20
+
+
+def resnet50() -> list[int]:
+    """The channels of its 53 BatchNorm layers."""
+    widths = [64]
+    for width, blocks in ((64, 3), (128, 4), (256, 6), (512, 3)):
+        for block in range(blocks):
+            widths += [width, width, 4 * width] + ([4 * width] if block == 0 else [])
+    return widths
+
+
+def made_up(images: int, channels: int, seed: int) -> LayerMoments:
+    """Moments whose channels share brightness and contrast, with skewed variances."""
+    rng = np.random.default_rng([seed, images])
+    scale = np.exp(0.4 * rng.standard_normal(channels, np.float32))
+    offset = 0.5 * rng.standard_normal(channels, np.float32)
+    mean, variance = np.empty((2, images, channels), np.float32)
+    for start in range(0, images, 1000):
+        shape = (min(1000, images - start), channels)
+        shared = 0.4 * rng.standard_normal((shape[0], 1), np.float32)
+        own, contrast = rng.standard_normal((2, *shape), np.float32)
+        mean[start : start + 1000] = offset + scale * (0.3 * own + 0.2 * shared)
+        variance[start : start + 1000] = scale**2 * np.exp(0.4 * contrast + shared)
+    return LayerMoments(
+        mean,
+        variance,
+        spatial=(14, 14),
+        gamma=rng.uniform(0.1, 1.0, channels),
+        running_mean=offset,
+        running_variance=1.2 * scale**2,
+    )
+
+
+def network(images: int, widths: Sequence[int]) -> Moments:
+    """Layers of these widths."""
+    layers = {f"norm{i}": made_up(images, width, seed=i) for i, width in enumerate(widths)}
+    return Moments(layers)
+
+
+def megabytes(entry: str) -> float:
+    """Of this process: ``VmRSS`` now, ``VmHWM`` at most so far."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(entry)) / 1024
+
+
+def measure(images: int, widths: Sequence[int]) -> dict[str, float]:
+    """Seconds and megabytes of one analysis, in this process."""
+    ns.analyze(network(64, [64, 128]))
+    moments = network(images, widths)
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak starts from here
+    before, start, cpu = megabytes("VmRSS"), time.perf_counter(), time.process_time()
+    ns.analyze(moments)
+    return {
+        "seconds": time.perf_counter() - start,
+        "cpu": time.process_time() - cpu,
+        "peak": megabytes("VmHWM") - before,
+        "moments": images * sum(widths) * 8 / 1e6,
+    }
+
+
+def measured_apart(images: int, widths: Sequence[int]) -> dict[str, float]:
+    """The same in a process of its own."""
+    command = [sys.executable, __file__, "--measure", json.dumps([images, list(widths)])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    return found
+
+
+def growth_table(title: str, cases: Sequence[tuple[int, int, Sequence[int]]]) -> Table:
+    """A row for each (size, images, widths), and how the time grows with the size."""
+    columns = (title, "channels", "seconds", "CPU s", "growth", "moments MB", "peak MB")
+    table = Table(*columns)
+    before: tuple[int, float] | None = None
+    for size, images, widths in cases:
+        found = measured_apart(images, widths)
+        growth = ""
+        if before is not None:
+            growth = f"{np.log(found['cpu'] / before[1]) / np.log(size / before[0]):.2f}"
+        before = (size, found["cpu"])
+        table.add_row(
+            *(f"{size:,}", f"{sum(widths):,}", f"{found['seconds']:.1f}", f"{found['cpu']:.1f}"),
+            *(growth, f"{found['moments']:,.0f}", f"{found['peak']:,.0f}"),
+        )
+    return table
 
 
 def batches(images: int, size: int, batch: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
     """The same random images every time."""
+    import torch
+
     generator = torch.Generator().manual_seed(0)
     for start in range(0, images, batch):
         some = torch.arange(start, min(start + batch, images))
         yield torch.randn(len(some), 3, size, size, generator=generator), some % CLASSES
 
 
-def timed_forward(model: torch.nn.Module, images: int, size: int) -> float:
+def timed_forward(model: nn.Module, images: int, size: int) -> float:
     """Seconds of the network alone."""
+    import torch
+
     start = time.perf_counter()
     with torch.inference_mode():
         for some, _ in batches(images, size):
@@ -42,52 +144,61 @@ def timed_forward(model: torch.nn.Module, images: int, size: int) -> float:
     return time.perf_counter() - start
 
 
-def peak_megabytes() -> float:
-    """The most memory that the process had so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def capture_table(arch: str, images: int, size: int) -> Table:
+    """The analysis beside the capture of a real network: a row."""
+    import torch
+
+    from normstats.inputs import build_architecture
+
+    torch.manual_seed(0)
+    model = build_architecture(arch).eval()
+    timed_forward(model, 16, size)  # warm up
+    ns.analyze(network(64, [64, 128]))
+    forward = timed_forward(model, images, size)
+    start = time.perf_counter()
+    moments = ns.capture(model, batches(images, size), classes=[str(i) for i in range(CLASSES)])
+    captured = time.perf_counter()
+    study = ns.analyze(moments)
+    analyzed = time.perf_counter()
+    for part in study.askable():
+        study.ask(part)
+    asked = time.perf_counter()
+    capture, default, everything = captured - start, analyzed - captured, asked - captured
+    columns = ("images", "forward s", "capture s", "/ forward", "default s", "/ capture")
+    table = Table(*columns, "everything s", "/ capture")
+    table.add_row(
+        *(f"{images:,}", f"{forward:.1f}", f"{capture:.1f}", f"{capture / forward:.2f}"),
+        *(f"{default:.1f}", f"{default / capture:.2f}"),
+        *(f"{everything:.1f}", f"{everything / capture:.2f}"),
+    )
+    return table
 
 
 def main() -> None:
-    """Print a table with a row for each number of images."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arch", default="resnet50")
+    """Print what was asked for."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--layer", nargs=2, type=int, metavar=("N", "C"))
+    parser.add_argument("--arch", help="measure beside the capture of this network")
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--once", action="store_true", help="only the largest number of images")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
 
-    torch.manual_seed(0)
-    model = build_architecture(options.arch).eval()
-    timed_forward(model, 16, options.size)  # warm up
-    columns = ("images", "forward s", "capture s", "/ forward", "default s", "/ capture")
-    table = Table(*columns, "everything s", "/ capture", "peak MB")
-    counts = [options.images // 4, options.images // 2, options.images]
-    for images in counts[-1:] if options.once else counts:
-        forward = timed_forward(model, images, options.size)
-        start = time.perf_counter()
-        moments = ns.capture(
-            model, batches(images, options.size), classes=[str(i) for i in range(CLASSES)]
-        )
-        captured = time.perf_counter()
-        study = ns.analyze(moments)
-        analyzed = time.perf_counter()
-        for part in study.askable():
-            study.ask(part)
-        asked = time.perf_counter()
-        capture = captured - start
-        table.add_row(
-            str(images),
-            f"{forward:.1f}",
-            f"{capture:.1f}",
-            f"{capture / forward:.2f}",
-            f"{analyzed - captured:.1f}",
-            f"{(analyzed - captured) / capture:.2f}",
-            f"{asked - captured:.1f}",
-            f"{(asked - captured) / capture:.2f}",
-            f"{peak_megabytes():,.0f}",
-        )
-    Console().print(table)
-    print(f"{moments}; {torch.get_num_threads()} threads")
+    console, widths = Console(), resnet50()
+    if options.measure:
+        print(json.dumps(measure(*json.loads(options.measure))))
+    elif options.layer:
+        images, channels = options.layer
+        console.print(growth_table("images", [(images, images, [channels])]))
+    elif options.arch:
+        console.print(capture_table(options.arch, options.images, options.size))
+    else:
+        console.print(growth_table("images", [(n, n, widths) for n in IMAGES]))
+        some = widths[::4]
+        cases = [(len(some) * copies, IMAGES[0], some * copies) for copies in COPIES]
+        console.print(growth_table("layers", cases))
 
 
 if __name__ == "__main__":
