@@ -99,15 +99,18 @@ def _columns(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -
     step = -(-positions // _SAMPLE)
     for unit in range(start, stop):
         image, first = unit // slabs, unit % slabs * _SLAB
-        slab = x[image, :, first : min(channels, first + _SLAB)]
-        shift = (slab[::step].sum(0) / -(-positions // step)).astype(x.dtype)
-        centre, spread = _shifted_moments(slab, shift)
+        last = min(channels, first + _SLAB)
+        shift = np.zeros(last - first, x.dtype)
+        for position in range(0, positions, step):
+            shift += x[image, position][first:last]
+        shift /= -(-positions // step)
+        centre, spread = _shifted_moments(x[image], first, last, shift)
         far = np.flatnonzero(centre * centre > spread)
         if far.size:
-            some = slab[:, far]
+            some = x[image][:, first + far]
             near = (shift[far] + centre[far]).astype(x.dtype)
             shift[far] = near
-            centre[far], spread[far] = _shifted_moments(some, near)
+            centre[far], spread[far] = _shifted_moments(some, 0, far.size, near)
         for channel in range(shift.size):
             mean[image, first + channel] = shift[channel] + centre[channel]
             below = spread[channel] < 0
@@ -115,15 +118,17 @@ def _columns(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -
 
 
 @compiled
-def _shifted_moments(slab: _Array, shift: _Array) -> tuple[_Array, _Array]:
-    positions, channels = slab.shape
+def _shifted_moments(image: _Array, first: int, last: int, shift: _Array) -> tuple[_Array, _Array]:
+    """Of some columns, about a shift of each: mean and variance."""
+    positions, channels = image.shape[0], last - first
     total, squares = np.zeros(channels), np.zeros(channels)
     some, some_squares = np.empty_like(shift), np.empty_like(shift)
-    for first in range(0, positions, _COLUMN_BLOCK):
+    for begin in range(0, positions, _COLUMN_BLOCK):
         some[:] = 0
         some_squares[:] = 0
-        for position in range(first, min(positions, first + _COLUMN_BLOCK)):
-            values = slab[position]
+        for position in range(begin, min(positions, begin + _COLUMN_BLOCK)):
+            # A slice of a row is known to lie side by side, as one of the image is not.
+            values = image[position][first:last]
             for channel in range(channels):
                 value = values[channel] - shift[channel]
                 some[channel] += value
