@@ -130,6 +130,7 @@ def analyze(
     seed: options.Seed = 0,
     full: options.Full = False,
     channel_dim: options.ChannelDim = None,
+    keep: options.Keep = options.Keeps.layers,
     device: Annotated[
         str,
         typer.Option(
@@ -152,6 +153,9 @@ def analyze(
       normstats analyze net.safetensors --arch models.py:net --images photos --methods bn@4,gn:32,ln
     """
     chosen = options.methods(methods)
+    sums_only = keep is options.Keeps.none
+    if sums_only:
+        options.answered_by_sums(chosen, full=full)
     if batch_size is not None:
         options.at_least(1, batch_size, "--batch-size")
     options.at_least(0, workers, "--workers")
@@ -199,6 +203,7 @@ def analyze(
         memory_format=None if memory_format is MemoryFormats.auto else memory_format.value,
         batch_size=batch_size,
         workers=workers,
+        summed=chosen if sums_only else None,
         ranks=ranks,
         quiet=quiet,
     )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ from normstats.capturing import Capturer, Way, capture_parts, fastest
 from normstats.capturing.layout import FORMATS, MemoryFormat, laid_out
 from normstats.errors import RunFolderError
 from normstats.fingerprint import fingerprint_of
+from normstats.methods import Method
 from normstats.printable import first_few
+from normstats.summing import Summing
 from normstats_cli.console import note, progress
 from normstats_cli.inputs import Inputs
 from normstats_cli.ranks import Ranks
@@ -38,6 +41,7 @@ class Capturing:
         device: where the network is.
         memory_format, batch_size: None for what is fastest here.
         workers: processes that decode.
+        summed: the methods for which sums are kept in place of the moments; None to keep these.
         ranks: who takes part.
         quiet: no progress and no notes.
     """
@@ -51,6 +55,7 @@ class Capturing:
     memory_format: MemoryFormat | None
     batch_size: int | None
     workers: int
+    summed: Sequence[Method] | None
     ranks: Ranks
     quiet: bool
 
@@ -59,6 +64,7 @@ class Capturing:
         """Whatever changes the moments, be it in the last digit."""
         versions = made_with()["versions"]
         return {
+            **self._sums_for(),
             "checkpoint": self.loaded.sha256,
             "architecture": self.loaded.arch,
             "code": _code_sha256(self.inputs.arch),
@@ -74,6 +80,19 @@ class Capturing:
             "normstats": versions["normstats"],
             "torch": versions["torch"],
         }
+
+    def _sums_for(self) -> dict[str, Any]:
+        """What sums depend on besides: the groups that are pooled, and the blocks."""
+        if self.summed is None:
+            return {}
+        pooled = {
+            f"{method.groups} groups" if method.groups else f"groups of {method.group_channels}"
+            for method in self.summed
+            if method.batch is not None
+        }
+        batches = {method.batch for method in self.summed if method.batch is not None}
+        sums = {"pooled": sorted(pooled), "batches": sorted(batches), "seed": self.inputs.seed}
+        return {"sums": sums}
 
     def lead(self, run: Path, *, force: bool) -> Moments:
         """Begin or go on, capture this rank's share, wait for the others, complete.
@@ -95,6 +114,7 @@ class Capturing:
             images=len(self.pictures),
             images_a_part=IMAGES_A_PART,
             way={},
+            dealt=None if self.summed is None else self.inputs.seed,
         )
         folder = run_folder.go_on(run, fresh, lambda: asdict(self._way()), force=force)
         self.ranks.wait()  # they wait for this one to begin
@@ -152,6 +172,7 @@ class Capturing:
                     batch_size=way.batch_size,
                     workers=self.workers,
                     progress=tell,
+                    summing=None if self.summed is None else partial(Summing, self.summed),
                 )
         self.ranks.wait()  # for all parts to be there
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,13 @@ class Weights(str, Enum):
 
     gamma = "gamma"
     uniform = "uniform"
+
+
+class Keeps(str, Enum):
+    """What of the capture is kept."""
+
+    layers = "layers"
+    none = "none"
 
 
 class Dtypes(str, Enum):
@@ -94,6 +102,14 @@ Full = Annotated[
         help="Also answer grouping, plane, mixing and, with classes, composition.",
     ),
 ]
+Keep = Annotated[
+    Keeps,
+    typer.Option(
+        rich_help_panel=ANALYSIS,
+        help="layers: the moments of each image, which answer every further question. none: only "
+        "sums over the images, for these methods, for data sets of any size.",
+    ),
+]
 _RESULT = "The result"
 Out = Annotated[
     Path | None,
@@ -165,6 +181,21 @@ def whole_numbers(text: str | None, option: str) -> tuple[int, ...] | None:
             f"Write whole numbers with commas between, e.g. {option} 2,8,32.",
         )
     return tuple(map(int, parts))
+
+
+def answered_by_sums(methods: Sequence[Method], *, full: bool) -> None:
+    """Refuse what needs the moments of each image.
+
+    Raises:
+        SettingError: something asked for does.
+    """
+    own = [str(method) for method in methods if method.has_own_statistics]
+    if full or own:
+        raise SettingError(
+            f"{'--full' if full else own[0]} needs the moments of each image, which --keep none "
+            "does not keep.",
+            "Leave out --keep none, or what needs them.",
+        )
 
 
 def at_least(smallest: int, value: int, option: str) -> None:

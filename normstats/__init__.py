@@ -19,6 +19,7 @@ from normstats._version import __version__
 
 if TYPE_CHECKING:
     from normstats.capturing import capture
+    from normstats.comparison import Comparison, compare
     from normstats.errors import NormstatsError
     from normstats.inputs import load_model
     from normstats.methods import Method
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from normstats.validation import validate
 
 _HOMES = {
+    "Comparison": "normstats.comparison",
     "LayerMoments": "normstats.moments",
     "Method": "normstats.methods",
     "Moments": "normstats.moments",
@@ -34,12 +36,14 @@ _HOMES = {
     "Study": "normstats.study",
     "analyze": "normstats.study",
     "capture": "normstats.capturing",
+    "compare": "normstats.comparison",
     "load_model": "normstats.inputs",
     "open_study": "normstats.study",
     "validate": "normstats.validation",
 }
 
 __all__ = [
+    "Comparison",
     "LayerMoments",
     "Method",
     "Moments",
@@ -48,6 +52,7 @@ __all__ = [
     "__version__",
     "analyze",
     "capture",
+    "compare",
     "load_model",
     "open_study",
     "validate",

@@ -23,12 +23,12 @@ class Blocks:
     """N images in K blocks of nearly equal size.
 
     Attributes:
-        averaging: the matrix that takes the mean over each block's images, ``(K, N)``.
-        share: each block's share of the images, ``(K,)``.
+        order: the images, block after block, ``(N,)``.
+        ends: where in ``order`` each block ends, ``(K,)``.
     """
 
-    averaging: Array
-    share: Array
+    order: NDArray[np.int64]
+    ends: NDArray[np.int64]
 
     @classmethod
     def of(cls, images: int, *, count: int = COUNT, seed: int = 0) -> Blocks:
@@ -36,17 +36,22 @@ class Blocks:
         count = min(count, images)
         block = np.arange(images) % count
         np.random.default_rng([seed, images]).shuffle(block)
-        members = block == np.arange(count)[:, None]
-        sizes = members.sum(axis=1, keepdims=True)
-        return cls(averaging=members / sizes, share=sizes[:, 0] / images)
+        order = np.argsort(block, kind="stable")
+        return cls(order, np.cumsum(np.bincount(block, minlength=count)))
+
+    @property
+    def share(self) -> Array:
+        """Each block's share of the images, ``(K,)``."""
+        return np.diff(self.ends, prepend=0) / len(self.order)
+
+    def members(self, block: int) -> NDArray[np.int64]:
+        """The images of one block."""
+        start = self.ends[block - 1] if block else 0
+        return self.order[start : self.ends[block]]
 
     def means(self, values: Array) -> Array:
         """Mean over the images of each block: ``(N, ...)`` to ``(K, ...)``."""
-        return np.asarray(self.averaging @ values)
-
-    def means_of_last(self, values: Array) -> Array:
-        """The same where the images come last: ``(..., N)`` to ``(..., K)``."""
-        return np.asarray(values @ self.averaging.T)
+        return np.stack([values[self.members(k)].mean(axis=0) for k in range(len(self.ends))])
 
     def total(self, means: Array) -> Array:
         """The mean over all images, from the blocks' means ``(..., K, C)``: ``(..., C)``."""

@@ -15,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from normstats.blocks import Blocks
 from normstats.errors import RunFolderError
 from normstats.files import to_json, write_durably
 from normstats.moments import Moments
 from normstats.moments_folder import write_index
-from normstats.moments_parts import StoredPart, part_name, whole_part, write_part
+from normstats.moments_parts import StoredPart, Sums, part_name, whole_part, write_part
 
 FORMAT = 1
 ABOUT = "capture.json"
@@ -38,6 +41,9 @@ class CaptureFolder:
         images: how many are to be captured.
         images_a_part: how many of them make a part.
         way: how the network is run, e.g. its batch size; JSON.
+        dealt: where a part holds sums: the seed with which the images are dealt into one part for
+            each block of the confidence intervals, in random order. None for parts of images that
+            follow each other.
     """
 
     folder: Path
@@ -45,6 +51,7 @@ class CaptureFolder:
     images: int
     images_a_part: int
     way: Mapping[str, Any]
+    dealt: int | None = None
 
     @classmethod
     def read(cls, folder: Path) -> CaptureFolder | None:
@@ -68,6 +75,7 @@ class CaptureFolder:
                 "images": self.images,
                 "images_a_part": self.images_a_part,
                 "way": dict(self.way),
+                "dealt": self.dealt,
             },
         }
         with _disk(self.folder):
@@ -84,8 +92,13 @@ class CaptureFolder:
             if self.identity.get(name) != theirs.get(name)
         ]
 
-    def ranges(self) -> list[range]:
+    def ranges(self) -> list[Sequence[int]]:
         """The places of each part's images."""
+        if self.dealt is not None:
+            blocks = Blocks.of(self.images, seed=self.dealt)
+            random = np.random.default_rng([self.dealt, self.images])
+            members = (blocks.members(block) for block in range(len(blocks.ends)))
+            return [random.permutation(of_block).tolist() for of_block in members]
         every, step = range(self.images), self.images_a_part
         return [every[first : first + step] for first in range(0, self.images, step)]
 
@@ -97,7 +110,7 @@ class CaptureFolder:
     def write(
         self,
         number: int,
-        moments: Moments,
+        moments: Moments | Sums,
         *,
         places: Sequence[int],
         digests: Sequence[bytes],
@@ -136,7 +149,8 @@ class CaptureFolder:
         with _disk(self.folder):
             for cut_off in self.folder.glob(".*"):  # where a process died as it wrote
                 cut_off.unlink()
-            return write_index(self.folder, [parts[n] for n in sorted(parts)], provenance)
+            every = [parts[n] for n in sorted(parts)]
+            return write_index(self.folder, every, provenance, summed=self.dealt is not None)
 
 
 @contextmanager

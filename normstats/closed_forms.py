@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from normstats.population import Array, Population
+from normstats import loops
+from normstats.population import Array, Population, slabs
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class PooledMoments:
         Args:
             mean: the point that a is taken from, ``(G,)``.
             second_moment: the point that b is taken from, ``(G,)``.
-            raw: the means of ``_monomials`` over images, ``(8, ..., G)``.
+            raw: the means of ``loops.monomials`` over images, ``(8, ..., G)``.
         """
         a, a2, a3, a4, b, b2, ab, a2b = raw
         a_sq = a**2
@@ -91,39 +92,67 @@ class Groups:
     def of(cls, population: Population, groups: int) -> Groups:
         """Pool the population's channels into ``groups`` groups; the number divides C."""
         size = population.channels // groups
-        mean = pool(population.mean, size)
-        offset = population.mean - spread(mean, size)
-        a = pool(population.deviation, size)
-        b = pool(second_moment_about(population.deviation, population.second_moment, offset), size)
-        centre = b.mean(axis=0)
-        b -= centre
-        blocks = population.blocks
-        if blocks is None:
-            raw = np.array([values.mean(axis=0) for values in _monomials(a, b)])
-            raw[[0, 4]] = 0.0
-            return cls(population, size, PooledMoments.about(mean, centre, raw))
-        by_block = np.array([blocks.means(values) for values in _monomials(a, b)])
+        mean, blocks = pool(population.mean, size), population.dealt
+        centre, by_block = np.empty(groups), np.empty((8, len(blocks.ends), groups))
+        for some in some_groups(groups, size, population.images):
+            a, b = pooled_images(population, mean, some, size)
+            centre[some] = b.mean(axis=-1)
+            by_block[:, :, some] = loops.monomials(a, b, centre[some], blocks.ends)
+        return cls.of_sums(population, mean, centre, by_block)
+
+    @classmethod
+    def of_sums(cls, population: Population, mean: Array, centre: Array, by_block: Array) -> Groups:
+        """From sums over images that were taken before.
+
+        Args:
+            population: the layer's ideal statistics.
+            mean: E[M], ``(G,)``.
+            centre: mean(b), ``(G,)``.
+            by_block: ``loops.monomials`` about both, means over each block, ``(8, K, G)``.
+        """
+        size, blocks = population.channels // len(mean), population.dealt
         raw = blocks.total(by_block)
         raw[[0, 4]] = 0.0  # a and b are centred; their means are rounding
-        return cls(
-            population=population,
-            size=size,
-            moments=PooledMoments.about(mean, centre, raw),
-            without_one_block=PooledMoments.about(mean, centre, blocks.without_one(by_block)),
-        )
+        whole = PooledMoments.about(mean, centre, raw)
+        if not population.has_blocks:
+            return cls(population, size, whole)
+        without = PooledMoments.about(mean, centre, blocks.without_one(by_block))
+        return cls(population, size, whole, without)
 
 
-def _monomials(a: Array, b: Array) -> Iterator[Array]:
-    """a, a², a³, a⁴, b, b², ab and a²b, one at a time; ``(N, G)`` each."""
-    a_sq = a * a
-    yield a
-    yield a_sq
-    yield a_sq * a
-    yield a_sq * a_sq
-    yield b
-    yield b * b
-    yield a * b
-    yield a_sq * b
+def some_groups(groups: int, size: int, images: int) -> Iterator[slice]:
+    """Some groups at a time, of as many channels as a slab; one, if that has more."""
+    step = max(1, next(slabs(groups * size, images)).stop // size)
+    for start in range(0, groups, step):
+        yield slice(start, min(start + step, groups))
+
+
+def channels_of(groups: slice, size: int, images: int) -> Iterator[slice]:
+    """The channels of some groups, a slab at a time."""
+    first, count = groups.start * size, (groups.stop - groups.start) * size
+    for some in slabs(count, images):
+        yield slice(first + some.start, first + some.stop)
+
+
+def pooled_images(
+    population: Population, mean: Array, groups: slice, size: int
+) -> tuple[Array, Array]:
+    """a and b of each image in some groups, in the order of the blocks: ``(g, N)`` each.
+
+    Args:
+        population: the layer's.
+        mean: E[M] of every group, ``(G,)``.
+        groups: some of them.
+        size: channels a group.
+    """
+    if size == 1:
+        return population.slab(groups)
+    out = np.zeros((2, groups.stop - groups.start, population.images))
+    offset = population.mean - spread(mean, size)
+    for channels in channels_of(groups, size, population.images):
+        d, q = population.slab(channels)
+        loops.add_to_groups(d, q, offset[channels], channels.start - groups.start * size, size, out)
+    return out[0], out[1]
 
 
 def pool(values: Array, size: int) -> Array:
@@ -134,13 +163,6 @@ def pool(values: Array, size: int) -> Array:
 def spread(values: Array, size: int) -> Array:
     """Give each channel its group's value: ``(..., G)`` to ``(..., C)``."""
     return np.repeat(values, size, axis=-1)
-
-
-def second_moment_about(deviation: Array, second_moment: Array, offset: Array) -> Array:
-    """Second moments moved from about μ to about μ − offset: q + 2·d·offset + offset²."""
-    if not offset.any():  # groups of one channel
-        return second_moment
-    return second_moment + (2 * deviation + offset) * offset
 
 
 @dataclass(frozen=True)

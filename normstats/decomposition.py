@@ -7,12 +7,17 @@ of σ²; for per-channel methods it is the mean squared error of the normalized 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from normstats.estimators import Sampling
 from normstats.population import Array, Ideal, Population
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TERMS = (
     "mean_bias_sq",
@@ -64,8 +69,30 @@ class Decomposition:
 
     def average(self, term: str, weights: Array) -> Array:
         """A layer's value: Σ w_c · value_c over its live channels; ``(K,)`` of K replicates."""
-        # What has no weight may be anything, NaN included.
-        return np.asarray(np.where(weights == 0, 0.0, getattr(self, term)) @ weights)
+        values = getattr(self, term)
+        if not weights.all():  # what has no weight may be anything, NaN included
+            values = np.where(weights == 0, 0.0, values)
+        return np.asarray(values @ weights)
+
+
+@overload
+def bias_and_variance(terms: pd.DataFrame) -> tuple[pd.Series[float], pd.Series[float]]: ...
+
+
+@overload
+def bias_and_variance(terms: Mapping[str, float]) -> tuple[float, float]: ...
+
+
+def bias_and_variance(terms: Any) -> tuple[Any, Any]:
+    """The two parts of the error: of the mean and of the standard deviation together, of σ².
+
+    Args:
+        terms: by name; a table of them, or single values.
+    """
+    return (
+        terms["mean_bias_sq"] + terms["std_bias_sq"],
+        terms["mean_variance"] + terms["std_variance"],
+    )
 
 
 def decompose(population: Population, sampling: Sampling) -> Decomposition:

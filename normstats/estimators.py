@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from normstats.closed_forms import ClosedForms, Groups, spread
+from normstats.drawn_batches import resampled
 from normstats.moments import FloatArray
 from normstats.population import Array
-from normstats.resampling import Resamples, StdAndResidual, exact, resampled
+from normstats.resampling import Resamples
+from normstats.single_images import exact
+from normstats.std_and_residual import Estimate, StdAndResidual
 
 
 @dataclass(frozen=True)
@@ -38,18 +42,31 @@ class Sampling:
 
 
 def sample(groups: Groups, batch: int, resamples: Resamples) -> Sampling:
-    """The sampling distribution of the statistics of batches of ``batch`` images.
+    """``samples`` of one batch size."""
+    return samples(groups, [batch], resamples)[batch]
+
+
+def samples(groups: Groups, batches: Iterable[int], resamples: Resamples) -> dict[int, Sampling]:
+    """The sampling distribution of the statistics of batches of each size.
 
     M and V are closed forms. S and the residual are exact for batches of one image, resampled
-    for larger ones.
+    for larger ones; the same, whatever other sizes are asked for.
 
     Args:
         groups: the layer's channels, pooled as the method pools them.
-        batch: B.
+        batches: B.
         resamples: the batches to draw.
     """
-    forms = ClosedForms.of(groups.moments, batch)
-    found = exact(groups, forms) if batch == 1 else resampled(groups, forms, batch, resamples)
+    forms = {batch: ClosedForms.of(groups.moments, batch) for batch in sorted(set(batches))}
+    drawn = {batch: of_batch for batch, of_batch in forms.items() if batch > 1}
+    found = resampled(groups, drawn, resamples) if drawn else {}
+    if 1 in forms:
+        found[1] = exact(groups, forms[1])
+    return {batch: joined(groups, batch, forms[batch], found[batch]) for batch in forms}
+
+
+def joined(groups: Groups, batch: int, forms: ClosedForms, found: Estimate) -> Sampling:
+    """The closed forms of batches of a size, and what was found of S and the residual."""
     whole = _sampling(forms, found.value, groups.size)
     if found.monte_carlo is not None:
         whole = replace(whole, monte_carlo=replace(whole, std=found.monte_carlo))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from normstats.decomposition import bias_and_variance
 from normstats.layer_values import HEADLINES
 from normstats.parts import Part
 from normstats.tables import Tables
@@ -120,11 +121,11 @@ def group_norm(errors: pd.DataFrame) -> str | None:
 
 def bias_share(errors: pd.DataFrame) -> pd.Series[float]:
     """bias² over error, row by row of a table of errors."""
-    return (errors["mean_bias_sq"] + errors["std_bias_sq"]) / errors["error"]
+    return bias_and_variance(errors)[0] / errors["error"]
 
 
 @dataclass(frozen=True)
-class _Median:
+class MedianLayer:
     """A column's median layer: its value and confidence interval."""
 
     layer: str
@@ -134,7 +135,7 @@ class _Median:
     layers: int
 
     @classmethod
-    def of(cls, rows: pd.DataFrame, column: str) -> _Median | None:
+    def of(cls, rows: pd.DataFrame, column: str) -> MedianLayer | None:
         """None where no layer has a value."""
         known = rows[rows[column].notna()].sort_values(column, kind="stable")
         if known.empty:
@@ -148,18 +149,19 @@ class _Median:
 
     @property
     def rule(self) -> str:
+        """Which layer it is, of how many."""
         return f"the median layer of {self.layers}, {self.layer}, and its 95 % confidence interval"
 
 
-def _finding(claim: str, text: str, median: _Median, rule: str, weight: int) -> Finding:
+def _finding(claim: str, text: str, median: MedianLayer, rule: str, weight: int) -> Finding:
     return Finding(
         claim, text, median.value, median.low, median.high, f"{rule}: {median.rule}", weight
     )
 
 
-def _of(tables: Tables, method: str, column: str = "error") -> _Median | None:
+def _of(tables: Tables, method: str, column: str = "error") -> MedianLayer | None:
     errors = tables.errors
-    return _Median.of(errors[errors["method"] == method], column)
+    return MedianLayer.of(errors[errors["method"] == method], column)
 
 
 def _pooling(tables: Tables) -> Iterator[tuple[str, str]]:
@@ -214,9 +216,7 @@ def _between(tables: Tables) -> Iterator[Finding]:
     names = ("ln", method, "in")
     if method is None or not all((tables.errors["method"] == name).any() for name in names):
         return
-    errors = tables.errors.assign(
-        bias_sq=tables.errors["mean_bias_sq"] + tables.errors["std_bias_sq"]
-    )
+    errors = tables.errors.assign(bias_sq=bias_and_variance(tables.errors)[0])
     medians = errors.groupby("method")[["bias_sq", "residual"]].median()
     bias, residual = (
         medians.loc[list(names), column].to_numpy() for column in ("bias_sq", "residual")
@@ -273,15 +273,15 @@ def _overtaking(tables: Tables) -> Iterator[Finding]:
     largest = max(batch_norm_sizes(tables.errors), default=0)
     for quantity, weight in (("residual", 8), ("error", 7)):
         found = tables.crossovers[tables.crossovers["quantity"] == quantity]
-        rows = found.rename(columns=_AS_VALUE)
+        rows = found.rename(columns=AS_VALUE)
         medians = [
-            (name, _Median.of(rows[rows["method"] == method], "value"))
+            (name, MedianLayer.of(rows[rows["method"] == method], "value"))
             for method, name in _pooling(tables)
         ]
         known = [(name, median) for name, median in medians if median is not None]
         if not known:
             continue
-        parts = [f"{name} {_when(median, largest)}" for name, median in known]
+        parts = [f"{name} {from_which_batch(median, largest)}" for name, median in known]
         beats = f"BatchNorm beats {', and '.join(parts)}"
         if quantity == "error":
             text = f"Counting the whole error, bias and noise, {beats}."
@@ -295,10 +295,10 @@ def _overtaking(tables: Tables) -> Iterator[Finding]:
         yield _finding(f"overtaking, {quantity}", text, known[0][1], rule, weight)
 
 
-_AS_VALUE = {"batch_number": "value", "batch_low": "value_low", "batch_high": "value_high"}
+AS_VALUE = {"batch_number": "value", "batch_low": "value_low", "batch_high": "value_high"}
 
 
-def _when(median: _Median, largest: int) -> str:
+def from_which_batch(median: MedianLayer, largest: int) -> str:
     """From which batch on."""
     if median.value == 0:
         return "at every batch size"
@@ -310,7 +310,7 @@ def _when(median: _Median, largest: int) -> str:
 def _worth_of_an_image(tables: Tables) -> Iterator[Finding]:
     """Positions of an image are not independent."""
     layers = tables.layers[tables.layers["positions"] > 1]
-    median = _Median.of(layers, "effective_samples_mean")
+    median = MedianLayer.of(layers, "effective_samples_mean")
     if median is None:
         return
     positions = int(layers.set_index("layer")["positions"][median.layer])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from normstats.blocks import Blocks
 from normstats.closed_forms import Groups
 from normstats.decomposition import TERMS, Decomposition, decompose
-from normstats.estimators import Sampling, constant, sample
+from normstats.errors import MethodError
+from normstats.estimators import Sampling, constant, sample, samples
 from normstats.methods import Method, stored_statistics
 from normstats.moments import LayerMoments
 from normstats.own_methods import sample_own
@@ -21,6 +22,7 @@ from normstats.uncertainty import interval, standard_error
 HEADLINES = ("error", "residual")  # what layers and methods are compared by
 DEBIASED = ("mean_bias_sq", "var_bias_sq", "std_bias_sq", "error")
 _QUANTILES = {"median": 0.5, "p90": 0.9}
+_UNKNOWN = [np.nan] * len(_QUANTILES)
 
 
 @dataclass(frozen=True)
@@ -60,15 +62,15 @@ class MethodValues:
         values = dict(self.terms)
         for term in HEADLINES:
             values[f"{term}_standard_error"] = standard_error(self.monte_carlo[term])
-            for name, share in _QUANTILES.items():
-                of_term = self.by_channel[term]
-                quantile = np.quantile(of_term, share) if of_term.size else np.nan
+            of_term = self.by_channel[term]
+            found = np.quantile(of_term, list(_QUANTILES.values())) if of_term.size else _UNKNOWN
+            for name, quantile in zip(_QUANTILES, found, strict=True):
                 values[f"{term}_{name}"] = float(quantile)
         for term in TERMS:
-            found = interval(self.terms[term], self.images[term], self.monte_carlo[term])
+            ends = interval(self.terms[term], self.images[term], self.monte_carlo[term])
             if term in DEBIASED:
-                values[f"{term}_debiased"] = found.debiased
-            values[f"{term}_low"], values[f"{term}_high"] = found.low, found.high
+                values[f"{term}_debiased"] = ends.debiased
+            values[f"{term}_low"], values[f"{term}_high"] = ends.low, ends.high
         return values
 
 
@@ -110,17 +112,32 @@ class LayerValues:
         # bn@1, in and gn:C are one cell.
         cell = method if method.has_own_statistics else (method.batch, self.groups_of(method))
         if cell not in self._known:
-            sampling = self._sampling(method)
-            self._known[cell] = (
-                None
-                if sampling is None
-                else MethodValues.of(decompose(self.population, sampling), self.weights)
-            )
+            self._known[cell] = self._values(self._sampling(method))
         return self._known[cell]
+
+    def compute(self, methods: Sequence[Method]) -> None:
+        """Compute built-in methods together, which takes less time; ``of`` then knows them."""
+        asked: dict[int, set[int]] = {}
+        for method in methods:
+            if method.has_own_statistics or method.batch in (None, 1):
+                continue
+            try:
+                groups = method.groups_in(self.layer.channels)
+            except MethodError:  # told by ``of``
+                continue
+            asked.setdefault(groups, set()).add(method.batch)
+        for groups, batches in asked.items():
+            for batch, sampling in samples(self.groups(groups), batches, self.resamples).items():
+                self._known[batch, groups] = self._values(sampling)
 
     def groups_of(self, method: Method) -> int | None:
         """The number of groups; None for a method of one's own."""
         return None if method.has_own_statistics else method.groups_in(self.layer.channels)
+
+    def _values(self, sampling: Sampling | None) -> MethodValues | None:
+        if sampling is None:
+            return None
+        return MethodValues.of(decompose(self.population, sampling), self.weights)
 
     def _sampling(self, method: Method) -> Sampling | None:
         if method.has_own_statistics:

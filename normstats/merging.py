@@ -111,7 +111,8 @@ def copied(
         identity["images"] = hashlib.sha256("".join(images).encode()).hexdigest()
     identity["merged"] = [str(part.about["sha256"]) for part in parts]
     total = sum(part.about["images"] for part in parts)
-    CaptureFolder(place, identity, total, captured[0].folder.images_a_part, {}).begin()
+    first = captured[0].folder
+    CaptureFolder(place, identity, total, first.images_a_part, {}, first.dealt).begin()
     try:
         for number, part in enumerate(parts):
             for suffix in (".safetensors", ".json"):
@@ -121,7 +122,10 @@ def copied(
         digests = (digest for part in parts for digest in part.digests)
         images_from = {**provenance["images_from"], "sha256": fingerprint_of(digests)}
         return write_index(
-            place, [copy for copy in copies if copy], {**provenance, "images_from": images_from}
+            place,
+            [copy for copy in copies if copy],
+            {**provenance, "images_from": images_from},
+            summed=first.dealt is not None,
         )
     except OSError as error:
         raise RunFolderError(

@@ -26,14 +26,25 @@ from normstats.moments_parts import (
 
 FORMAT = 2
 INDEX = "moments.json"
+NOTHING = "none"  # what an index says is kept, where there are only sums
 
 
 def write_index(
-    folder: Path, parts: Sequence[StoredPart], provenance: Mapping[str, Any]
+    folder: Path,
+    parts: Sequence[StoredPart],
+    provenance: Mapping[str, Any],
+    *,
+    summed: bool = False,
 ) -> Moments:
     """Make a folder of parts complete.
 
     A layer that one of the parts lacks, or has with other channels, is left out.
+
+    Args:
+        folder: of the parts.
+        parts: all of them.
+        provenance: of the whole.
+        summed: whether they hold sums in place of moments.
 
     Raises:
         CaptureError: no layer is in all of them, or there are fewer than two images.
@@ -66,6 +77,8 @@ def write_index(
         "left_out": left_out,
         "provenance": dict(provenance),
     }
+    if summed:
+        index["keep"] = NOTHING
     write_durably(folder / INDEX, to_json(index))
     return open_moments(folder)
 
@@ -135,7 +148,8 @@ def open_moments(folder: Path) -> Moments:
                 f"reads format {FORMAT}.",
                 "Install the normstats that wrote them, or run the analysis again.",
             )
-        layers = _StoredLayers(folder, index)
+        kept = index.get("keep") != NOTHING
+        layers = _StoredLayers(folder, index) if kept else SummedLayers(folder, index)
         return Moments(
             layers=layers,
             labels=layers.labels(),
@@ -177,15 +191,20 @@ class _StoredLayers(LazyLayers):
     def _read(self, name: str) -> LayerMoments:
         try:
             first, *_ = parts = self._stored()
-            values: dict[str, Any] = dict(self._scalars[name])
-            for what in PER_CHANNEL:
-                one_a_channel = first.tensor(f"{name}/{what}")
-                values[what] = one_a_channel if len(one_a_channel) else None
+            values = self._description(name, first)
             for what in PER_IMAGE:
                 values[what] = self._joined(parts, f"{name}/{what}")
             return LayerMoments(**values)
         except Exception as error:  # safetensors raises its own class for cut-off files
             raise _damaged(self.folder, error) from error
+
+    def _description(self, name: str, part: StoredPart) -> dict[str, Any]:
+        """All that a layer is but its moments."""
+        values: dict[str, Any] = dict(self._scalars[name])
+        for what in PER_CHANNEL:
+            one_a_channel = part.tensor(f"{name}/{what}")
+            values[what] = one_a_channel if len(one_a_channel) else None
+        return values
 
     def _joined(self, parts: Sequence[StoredPart], key: str) -> NDArray[Any]:
         """All images of one tensor, one part in memory at a time."""
@@ -199,6 +218,43 @@ class _StoredLayers(LazyLayers):
             joined[done : done + len(values)] = values
             done += len(values)
         return joined
+
+
+class SummedLayers(_StoredLayers):
+    """The layers of a folder of sums: what they are can be read, their moments cannot."""
+
+    def not_kept(self) -> RunFolderError:
+        """Why a question that needs the moments has no answer."""
+        return RunFolderError(
+            f"The moments of {self.folder.parent} were not kept, only sums over the images.",
+            "Run `normstats analyze` again with --keep layers; it answers every further question.",
+        )
+
+    def _read(self, name: str) -> LayerMoments:
+        raise self.not_kept()
+
+    def description(self, name: str) -> LayerMoments:
+        """The layer, with NaN for the moments of each image.
+
+        Raises:
+            RunFolderError: the folder is damaged.
+        """
+        try:
+            unknown = np.broadcast_to(np.float64(np.nan), self.shapes[name])  # one number
+            return LayerMoments(unknown, unknown, **self._description(name, self._stored()[0]))
+        except Exception as error:  # safetensors raises its own class for cut-off files
+            raise _damaged(self.folder, error) from error
+
+    def sums(self, name: str) -> list[tuple[int, dict[str, NDArray[Any]]]]:
+        """Each part's number, and the layer's sums over its images.
+
+        Raises:
+            RunFolderError: the folder is damaged.
+        """
+        try:
+            return [(int(part.file.stem[-5:]), part.sums(name)) for part in self._stored()]
+        except Exception as error:  # safetensors raises its own class for cut-off files
+            raise _damaged(self.folder, error) from error
 
 
 def _damaged(folder: Path, error: Exception) -> RunFolderError:

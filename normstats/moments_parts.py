@@ -1,7 +1,8 @@
 """A part of the moments on disk: some images, all layers.
 
 It is a safetensors file, ``part-00000.safetensors``, and then ``part-00000.json``, which holds its
-SHA-256: a part without, or with another one, is not whole.
+SHA-256: a part without, or with another one, is not whole. It may hold sums over its images in
+place of their moments.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from normstats.moments import LayerMoments, Moments
 # What goes into JSON, and what into a tensor file, is read off the dataclass itself.
 PER_IMAGE = ("mean", "variance")
 PER_CHANNEL = ("gamma", "beta", "running_mean", "running_variance")
-_SCALARS = tuple(f.name for f in fields(LayerMoments) if f.name not in (*PER_IMAGE, *PER_CHANNEL))
+_BOTH = (*PER_IMAGE, *PER_CHANNEL)
+_SUMS = "sums"
+_SCALARS = tuple(f.name for f in fields(LayerMoments) if f.name not in _BOTH)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,30 @@ class StoredPart:
         with safe_open(self.file, framework="numpy") as tensors:
             return tensors.get_tensor(key) if key in tensors.keys() else np.empty(0)  # noqa: SIM118
 
+    def sums(self, layer: str) -> dict[str, NDArray[Any]]:
+        """The sums of a layer by name, read from the disk; none where moments are kept."""
+        from safetensors import safe_open
+
+        prefix = f"{layer}/{_SUMS}/"
+        with safe_open(self.file, framework="numpy") as tensors:
+            names = [key for key in tensors.keys() if key.startswith(prefix)]  # noqa: SIM118
+            return {key.removeprefix(prefix): tensors.get_tensor(key) for key in names}
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over images, in place of their moments.
+
+    Attributes:
+        images: how many.
+        layers: the layers themselves, with moments of no image; labels are left out.
+        tensors: by layer and name.
+    """
+
+    images: int
+    layers: Moments
+    tensors: Mapping[str, Mapping[str, NDArray[Any]]]
+
 
 def part_name(number: int) -> str:
     """``part-00007``."""
@@ -64,13 +91,13 @@ def part_name(number: int) -> str:
 def write_part(
     folder: Path,
     name: str,
-    moments: Moments,
+    moments: Moments | Sums,
     *,
     places: Sequence[int] = (),
     digests: Sequence[bytes] = (),
     skipped: Iterable[tuple[str, str]] = (),
 ) -> None:
-    """Write moments as one part, which counts only once all of it is on the disk.
+    """Write moments, or sums, as one part, which counts only once all of it is on the disk.
 
     Args:
         folder: exists.
@@ -85,13 +112,18 @@ def write_part(
     """
     from safetensors.numpy import save
 
+    layers, kept = (moments.layers, PER_CHANNEL) if isinstance(moments, Sums) else (moments, _BOTH)
     tensors: dict[str, NDArray[Any]] = {
         f"{layer}/{what}": np.ascontiguousarray(getattr(values, what))
-        for layer, values in moments.items()
-        for what in (*PER_IMAGE, *PER_CHANNEL)
+        for layer, values in layers.items()
+        for what in kept
         if getattr(values, what) is not None
     }
-    if moments.labels is not None:
+    if isinstance(moments, Sums):
+        for layer, of_layer in moments.tensors.items():
+            for what, values in of_layer.items():
+                tensors[f"{layer}/{_SUMS}/{what}"] = np.ascontiguousarray(values)
+    elif moments.labels is not None:
         tensors["labels"] = moments.labels
     if digests:
         tensors["places"] = np.asarray(places, np.int64)
@@ -103,10 +135,10 @@ def write_part(
         "images": moments.images,
         "layers": {
             layer: {"channels": values.channels, **{k: getattr(values, k) for k in _SCALARS}}
-            for layer, values in moments.items()
+            for layer, values in layers.items()
         },
-        "classes": list(moments.classes),
-        "left_out": dict(moments.left_out),
+        "classes": list(layers.classes),
+        "left_out": dict(layers.left_out),
         "skipped": [list(one) for one in skipped],
     }
     write_durably(folder / f"{name}.safetensors", content)

@@ -14,13 +14,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normstats.closed_forms import ClosedForms, Groups
-from normstats.control_variates import DRAW_BLOCKS, Controls
+from normstats.control_variates import (
+    DRAW_BLOCKS,
+    inverse,
+    mended,
+    quadratic,
+    quadratic_expected,
+    quadratic_scale,
+    without_one_of_draws,
+)
 from normstats.errors import MethodError, NormstatsError
 from normstats.estimators import Sampling
 from normstats.methods import Method
 from normstats.moments import LayerMoments
 from normstats.population import Array, Ideal, Population
-from normstats.resampling import Resamples, StdAndResidual
+from normstats.resampling import Resamples
+from normstats.std_and_residual import StdAndResidual
 
 _VALUES_AT_ONCE = 4_000_000  # of batches' means, so that memory stays small
 
@@ -42,46 +51,75 @@ def sample_own(
         MethodError: what the method gives are no means and variances.
     """
     assert method.batch is not None
-    population = channels.population
-    if method.batch == 1:
-        members = np.arange(layer.images)[:, None]
-        whole, blocks = _functions(method, layer, population, members), population.blocks
-        if blocks is None:
-            return _assemble(whole.mean(axis=-1), population)
-        by_block = blocks.means_of_last(whole).transpose(1, 2, 0)
-        return replace(
-            _assemble(blocks.total(by_block), population),
-            images=_assemble(
-                blocks.without_one(by_block), population, population.without_one_block
-            ),
-        )
-    functions = _functions(method, layer, population, resamples.members(method.batch))
-    forms = ClosedForms.of(channels.moments, method.batch)
-    controls = Controls.of(forms)
-    mean = resamples.averages(population.deviation, method.batch).T
-    second_moment = resamples.averages(population.second_moment, method.batch).T
-    means, slope = controls.means(
-        functions, mean, second_moment - mean**2 - forms.expected_variance[:, None]
+    population, batch = channels.population, method.batch
+    if batch > 1:
+        return _drawn(method, layer, channels, resamples.members(batch))
+    blocks = population.dealt
+    by_block = np.stack(
+        [
+            _functions(method, layer, population, blocks.members(block)[:, None])[0].mean(axis=-1)
+            for block in range(len(blocks.ends))
+        ],
+        axis=1,
+    ).T
+    whole = _assemble(blocks.total(by_block), population)
+    if not population.has_blocks:
+        return whole
+    without = blocks.without_one(by_block)
+    return replace(whole, images=_assemble(without, population, population.without_one_block))
+
+
+def _drawn(
+    method: Method, layer: LayerMoments, channels: Groups, members: NDArray[np.int64]
+) -> Sampling:
+    """From the images of each batch, ``(n, B)``; some of the batches at a time."""
+    population, batch = channels.population, members.shape[1]
+    forms = ClosedForms.of(channels.moments, batch)
+    unit = inverse(quadratic_scale(forms.variance_of_mean, forms.variance_of_variance))
+    blocks = []
+    for some in np.split(members, DRAW_BLOCKS):
+        y, d, q = _functions(method, layer, population, some)
+        x = quadratic(d, q - d**2 - forms.expected_variance[:, None])
+        x *= unit[..., None]
+        transposed = x.swapaxes(-1, -2) / len(some)
+        blocks.append((x.mean(axis=-1), y.mean(axis=-1), x @ transposed, y @ transposed))
+    x_blocks, y_blocks, x_x, y_x = (np.stack(parts, axis=1) for parts in zip(*blocks, strict=True))
+    means, slope = mended(
+        x_blocks,
+        y_blocks,
+        x_x.mean(axis=1),
+        y_x.mean(axis=1).swapaxes(-1, -2),
+        _expected(forms, forms) * unit,
     )
-    by_block = means.transpose(1, 2, 0)
+    by_block = means.transpose(2, 1, 0)
     total = by_block.mean(axis=1)
-    without = total[:, None] + (total[:, None] - by_block) / (DRAW_BLOCKS - 1)
     return replace(
         _assemble(total, population),
-        monte_carlo=_assemble(without, population),
-        images=_without_images(total, slope, controls, channels, method.batch),
+        monte_carlo=_assemble(without_one_of_draws(by_block), population),
+        images=_without_images(total, slope * unit[..., None], forms, channels, batch),
+    )
+
+
+def _expected(forms: ClosedForms, about: ClosedForms) -> Array:
+    """Expectations of ``quadratic`` of M and V, taken from E[M] and E[V] of ``about``."""
+    return quadratic_expected(
+        forms.variance_of_mean,
+        forms.covariance,
+        forms.variance_of_variance,
+        forms.expected_mean - about.expected_mean,
+        forms.expected_variance - about.expected_variance,
     )
 
 
 def _functions(
     method: Method, layer: LayerMoments, population: Population, members: NDArray[np.int64]
-) -> Array:
-    """What is averaged over batches, ``(C, 9, n)``.
+) -> tuple[Array, Array, Array]:
+    """What is averaged over batches ``(C, 9, n)``, and each batch's d and q, ``(C, n)``.
 
     M − μ, V − σ², S − s, each with its square; then the batch's mean of e, e² and e·(x − μ), where
     ŷ = (x − μ)/s + e. As in ``resampling``, a residual of ŷ is one of e.
     """
-    functions = np.empty((population.channels, 9, len(members)))
+    functions = np.empty((population.channels, 11, len(members)))
     step = max(1, _VALUES_AT_ONCE // (members.shape[1] * population.channels))
     for start in range(0, len(members), step):
         some = members[start : start + step]
@@ -102,10 +140,12 @@ def _functions(
             deviation * inverse - shift,
             second_moment * inverse**2 - 2 * deviation * inverse * shift + shift**2,
             second_moment * inverse - deviation * shift,
+            deviation,
+            second_moment,
         )
         for index, of_batches in enumerate(values):
             functions[:, index, start : start + step] = of_batches.T
-    return functions
+    return functions[:, :9], functions[:, 9], functions[:, 10]
 
 
 def _statistics(
@@ -146,13 +186,13 @@ def _statistics(
 
 
 def _without_images(
-    total: Array, slope: Array, controls: Controls, channels: Groups, batch: int
+    total: Array, slope: Array, forms: ClosedForms, channels: Groups, batch: int
 ) -> Sampling | None:
     """Without each block of images, to first order: what the controls' expectations do to it."""
     ideal, pooled = channels.population.without_one_block, channels.without_one_block
     if ideal is None or pooled is None:
         return None
-    change = controls.expected(ClosedForms.of(pooled, batch)) - controls.expected()
+    change = _expected(ClosedForms.of(pooled, batch), forms) - _expected(forms, forms)
     moved = total[:, None] + np.einsum("kcx,cxf->fkc", change, slope)
     return _assemble(moved, channels.population, ideal)
 

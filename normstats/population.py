@@ -6,6 +6,7 @@ The population is the N captured images, each equally likely. Its variance is th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -13,12 +14,15 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from normstats import loops
 from normstats.blocks import Array as Array
 from normstats.blocks import Blocks
-from normstats.moments import LayerMoments
+from normstats.moments import FloatArray, LayerMoments
 
 Weighting = Literal["gamma", "uniform"]
 WEIGHTINGS: tuple[Weighting, ...] = ("gamma", "uniform")
+
+_VALUES, _FEWEST = 1 << 15, 16  # values of a slab, and its channels at least
 
 
 @dataclass(frozen=True)
@@ -47,51 +51,78 @@ class Ideal:
 class Population(Ideal):
     """The ideal statistics of one layer, and each image's distance from them.
 
+    The images' values stay as they were captured, but channel by channel; they are centred, in
+    float64, some channels at a time (``slab``).
+
     Attributes:
         mean: μ, ``(C,)``.
         variance: σ², ``(C,)``.
         between_variance: τ², the variance of the image means, ``(C,)``.
         epsilon: the layer's own ε.
-        deviation: d = m − μ of each image, ``(N, C)``; its mean over images is zero.
-        second_moment: q = s2 + (m − μ)² of each image, ``(N, C)``; its mean over images is σ².
-        blocks: of images, for confidence intervals; None where none are wanted.
+        captured: m and s2 of each image, in the order of the blocks, ``(2, C, N)``.
+        dealt: the images in blocks, or in one.
+        by_block: means over each block of d, q and d² (see ``slab``), ``(3, K, C)``.
     """
 
-    deviation: Array
-    second_moment: Array
-    blocks: Blocks | None = None
+    captured: FloatArray
+    dealt: Blocks
+    by_block: Array
 
     @classmethod
     def of(cls, layer: LayerMoments, blocks: Blocks | None = None) -> Population:
-        """The population that a layer's captured moments make up, in float64."""
-        image_mean = np.asarray(layer.mean, dtype=np.float64)
-        mean = image_mean.mean(axis=0)
-        deviation = image_mean - mean
-        second_moment = np.asarray(layer.variance, dtype=np.float64) + deviation**2
-        return cls(
-            mean=mean,
-            variance=second_moment.mean(axis=0),
-            between_variance=(deviation**2).mean(axis=0),
-            epsilon=layer.epsilon,
-            deviation=deviation,
-            second_moment=second_moment,
-            blocks=blocks,
-        )
+        """The population that a layer's captured moments make up.
+
+        Args:
+            layer: N images, C channels.
+            blocks: of images, for confidence intervals; None where none are wanted.
+        """
+        dealt = blocks or Blocks.of(layer.images, count=1)
+        dtype = np.float32 if layer.mean.dtype == layer.variance.dtype == np.float32 else np.float64
+        captured = np.empty((2, layer.channels, layer.images), dtype)
+        for values, turned in zip((layer.mean, layer.variance), captured, strict=True):
+            loops.turned(np.asarray(values, dtype), dealt.order, turned)
+        mean = captured[0].mean(axis=-1, dtype=np.float64)
+        by_block = np.empty((3, len(dealt.ends), layer.channels))
+        for some in slabs(layer.channels, layer.images):
+            d, q = _centred(captured[:, some], mean[some])
+            by_block[:, :, some] = loops.monomials(d, q, np.zeros(len(d)), dealt.ends)[[0, 4, 1]]
+        _, variance, between_variance = dealt.total(by_block)
+        return cls(mean, variance, between_variance, layer.epsilon, captured, dealt, by_block)
+
+    def slab(self, channels: slice) -> tuple[Array, Array]:
+        """Some channels of every image, in the order of the blocks, ``(c, N)`` each.
+
+        d = m − μ, whose mean over images is zero, and q = s2 + (m − μ)², whose mean is σ².
+        """
+        return _centred(self.captured[:, channels], self.mean[channels])
 
     @cached_property
-    def by_channel(self) -> tuple[Array, Array]:
-        """``deviation`` and ``second_moment`` as ``(C, N)``, each channel's images side by side."""
-        return np.ascontiguousarray(self.deviation.T), np.ascontiguousarray(self.second_moment.T)
+    def deviation(self) -> Array:
+        """d = m − μ of each image, ``(N, C)``."""
+        return self._by_image(self.captured[0] - self.mean[:, None])
+
+    @cached_property
+    def second_moment(self) -> Array:
+        """q = s2 + (m − μ)² of each image, ``(N, C)``."""
+        return self._by_image(self.captured[1] + (self.captured[0] - self.mean[:, None]) ** 2)
+
+    def _by_image(self, by_channel: Array) -> Array:
+        """From ``(C, N)`` in the order of the blocks to ``(N, C)`` as captured."""
+        values = np.empty((self.images, self.channels))
+        values[self.dealt.order] = by_channel.T
+        return values
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether images can be left out block by block."""
+        return len(self.dealt.ends) > 1
 
     @cached_property
     def without_one_block(self) -> Ideal | None:
         """The ideal statistics without each block of images in turn, ``(K, C)``."""
-        if self.blocks is None:
+        if not self.has_blocks:
             return None
-        shift, second_moment, squared = (
-            self.blocks.without_one(self.blocks.means(values))
-            for values in (self.deviation, self.second_moment, self.deviation**2)
-        )
+        shift, second_moment, squared = self.dealt.without_one(self.by_block)
         return Ideal(
             mean=self.mean + shift,
             variance=second_moment - shift**2,
@@ -106,24 +137,38 @@ class Population(Ideal):
             mean=self.mean[channels],
             variance=self.variance[channels],
             between_variance=self.between_variance[channels],
-            deviation=self.deviation.take(channels, axis=1),
-            second_moment=self.second_moment.take(channels, axis=1),
+            captured=self.captured.take(channels, axis=1),
+            by_block=self.by_block[..., channels],
         )
 
     @property
     def images(self) -> int:
         """The number of images N."""
-        return int(self.deviation.shape[0])
+        return int(self.captured.shape[2])
 
     @property
     def channels(self) -> int:
         """The number of channels C."""
-        return int(self.deviation.shape[1])
+        return int(self.captured.shape[1])
 
     @property
     def alive(self) -> NDArray[np.bool_]:
         """Channels that carry a signal: σ² > ε, ``(C,)``."""
         return self.variance > self.epsilon
+
+
+def slabs(channels: int, images: int) -> Iterator[slice]:
+    """Some channels at a time, so that their values stay near the processor."""
+    step = max(_FEWEST, _VALUES // images)
+    for start in range(0, channels, step):
+        yield slice(start, min(start + step, channels))
+
+
+def _centred(captured: FloatArray, mean: Array) -> tuple[Array, Array]:
+    """d and q from m and s2 of some channels, ``(c, N)`` each."""
+    out = np.empty(captured.shape)
+    loops.centred(captured[0], captured[1], mean, out)
+    return out[0], out[1]
 
 
 def channel_weights(
@@ -135,9 +180,16 @@ def channel_weights(
     speaks through that channel); equally with ``"uniform"``, without an affine, or where γ is
     zero in every live channel. All NaN where the whole layer is dead.
     """
-    weights = population.alive.astype(np.float64)
+    return weights_of(population.alive, gamma, weighting)
+
+
+def weights_of(
+    alive: NDArray[np.bool_], gamma: NDArray[np.floating] | None, weighting: Weighting
+) -> Array:
+    """``channel_weights`` of these channels, ``(C,)``; only the ``alive`` weigh anything."""
+    weights = alive.astype(np.float64)
     if weighting == "gamma" and gamma is not None:
-        squared = weights * np.asarray(gamma, dtype=np.float64) ** 2
+        squared = np.where(alive, np.asarray(gamma, dtype=np.float64) ** 2, 0.0)
         if squared.sum() > 0:
             weights = squared
     total = weights.sum()

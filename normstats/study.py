@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,15 +12,17 @@ import pandas as pd
 
 from normstats import run_folder
 from normstats.errors import RunFolderError, SettingError
-from normstats.findings import Finding, findings, method_averages
+from normstats.findings import Finding, findings
 from normstats.grouping import orders_by_layer
 from normstats.grouping.audit import Order
 from normstats.layerwise import Progress
 from normstats.methods import DEFAULT_METHODS, Method, parse_methods
 from normstats.moments import Moments
+from normstats.moments_folder import SummedLayers
+from normstats.notebook import study_html
 from normstats.parts import Part, Source
 from normstats.population import WEIGHTINGS, Weighting
-from normstats.resampling import DRAWS, Resamples
+from normstats.resampling import Resamples, draws_for
 from normstats.tables import CROSSOVER_COLUMNS, ERROR_COLUMNS, Tables, compute_tables
 
 if TYPE_CHECKING:
@@ -196,6 +197,8 @@ class Study:
             asked = self._defaults(name) | asked
         if kept is None or any(kept.settings.get(key) != value for key, value in asked.items()):
             weights, seed = self.settings["weights"], self.settings["seed"]
+            if isinstance(self.moments.layers, SummedLayers):
+                raise self.moments.layers.not_kept()
             source = Source(self.moments, weights, seed, progress)
             self.parts[name] = kept = getattr(source, name)(**asked)
         return kept
@@ -216,6 +219,8 @@ class Study:
 
     def askable(self) -> tuple[str, ...]:
         """The parts that these moments can answer."""
+        if isinstance(self.moments.layers, SummedLayers):
+            return ()
         without_labels = ("grouping", "plane", "mixing")
         return without_labels if self.moments.labels is None else (*without_labels, "composition")
 
@@ -311,13 +316,7 @@ class Study:
         )
 
     def _repr_html_(self) -> str:
-        sentences = "".join(f"<li>{escape(finding.text)}</li>" for finding in self.findings)
-        averages = method_averages(self.tables.errors)
-        return (
-            f"<p><strong>{escape(repr(self))}</strong></p><ul>{sentences}</ul>"
-            f"<details><summary>Averages over layers</summary>"
-            f"{averages.to_html(float_format='{:.3g}'.format)}</details>"
-        )
+        return study_html(self)
 
 
 def analyze(
@@ -326,7 +325,7 @@ def analyze(
     *,
     weights: Weighting = "gamma",
     seed: int = 0,
-    draws: int = DRAWS,
+    draws: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Study:
     """Split the error of each method's statistics in each layer into bias² and variance.
@@ -337,7 +336,9 @@ def analyze(
             of one's own (``Method.from_function``).
         weights: ``"gamma"`` weighs a channel by γ² in its layer's average; ``"uniform"`` does not.
         seed: of the resampling.
-        draws: batches of each size drawn for what has no closed form.
+        draws: batches of eight images drawn for what has no closed form, of other sizes in
+            inverse proportion; so many that their error is small beside the intervals, unless
+            given.
         progress: told the number of layers done.
 
     Raises:
@@ -349,6 +350,7 @@ def analyze(
             f"Weights {weights!r} are not known.", f"Choose one of {', '.join(WEIGHTINGS)}."
         )
     chosen = parse_methods(methods)
+    draws = draws_for(moments.images) if draws is None else draws
     resamples = Resamples(moments.images, draws=draws, seed=seed)
     return Study(
         tables=compute_tables(moments, chosen, weights, resamples, progress),

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from normstats import effective_samples
+from normstats.batch_curve import BatchCurve
 from normstats.blocks import Blocks
 from normstats.closed_forms import PooledMoments
 from normstats.crossover import crossover
@@ -23,9 +24,11 @@ from normstats.layer_values import DEBIASED, HEADLINES, LayerValues, MethodValue
 from normstats.layerwise import Progress, map_layers, some_names
 from normstats.methods import Method
 from normstats.moments import Moments
+from normstats.moments_folder import SummedLayers
 from normstats.population import Array, Weighting
 from normstats.resampling import Resamples
-from normstats.uncertainty import crossover_interval, interval, standard_error
+from normstats.summing import SUMS_ONLY, SummedValues
+from normstats.uncertainty import interval
 
 ERROR_COLUMNS = (
     "layer",
@@ -75,18 +78,13 @@ def compute_tables(
     Raises:
         MethodError: no layer can have any of the methods.
     """
-    blocks = Blocks.of(moments.images, seed=resamples.seed)  # the same for every layer
-    layers = map_layers(
-        lambda name, layer: _LayerTables.of(
-            name, LayerValues(layer, weights, resamples, blocks), methods
-        ),
-        moments,
-        progress,
-    )
+    layers = _of_layers(moments, methods, weights, resamples, progress)
     errors = pd.DataFrame(
         [row for layer in layers for row in layer.errors], columns=list(ERROR_COLUMNS)
     )
     notes = _notes(layers)
+    if isinstance(moments.layers, SummedLayers):
+        notes = (*notes, SUMS_ONLY)
     if errors.empty:
         raise MethodError(
             "None of the methods is possible in any layer: " + " ".join(notes),
@@ -100,6 +98,33 @@ def compute_tables(
         crossovers=pd.DataFrame(crossovers, columns=list(CROSSOVER_COLUMNS)),
         notes=notes,
     )
+
+
+def _of_layers(
+    moments: Moments,
+    methods: Sequence[Method],
+    weights: Weighting,
+    resamples: Resamples,
+    progress: Progress | None,
+) -> list[_LayerTables]:
+    summed = moments.layers
+    if not isinstance(summed, SummedLayers):
+        blocks = Blocks.of(moments.images, seed=resamples.seed)  # the same for every layer
+        return map_layers(
+            lambda name, layer: _LayerTables.of(
+                name, LayerValues(layer, weights, resamples, blocks), methods
+            ),
+            moments,
+            progress,
+        )
+    layers = []
+    for name in summed:
+        layers.append(
+            _LayerTables.of(name, SummedValues(summed, name, weights, resamples), methods)
+        )
+        if progress is not None:
+            progress(len(layers))
+    return layers
 
 
 @dataclass(frozen=True)
@@ -117,6 +142,7 @@ class _LayerTables:
     def of(cls, name: str, layer: LayerValues, methods: Sequence[Method]) -> _LayerTables:
         found: dict[Method, MethodValues | None] = {}
         problems: dict[str, str] = {}
+        layer.compute(methods)
         for method in methods:
             try:
                 found[method] = layer.of(method)
@@ -125,7 +151,7 @@ class _LayerTables:
                 continue
             if found[method] is None:
                 problems[str(method)] = "has no value in {}: one position has no variance"
-        curve = _Curve.of(found)
+        curve = BatchCurve.of(found)
         return cls(
             name=name,
             row=_layer_row(name, layer, curve),
@@ -150,47 +176,8 @@ def _error_row(
     }
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """BatchNorm's values by batch size.
-
-    Attributes:
-        batches: ascending, ``(S,)``.
-        values: None where they are not defined.
-    """
-
-    batches: tuple[int, ...]
-    values: tuple[MethodValues | None, ...]
-
-    @classmethod
-    def of(cls, found: Mapping[Method, MethodValues | None]) -> _Curve:
-        sizes = {method.batch: values for method, values in found.items() if method.is_batch_norm}
-        batches = sorted(size for size in sizes if size is not None)
-        return cls(tuple(batches), tuple(sizes[batch] for batch in batches))
-
-    def level(self, term: str) -> Array:
-        """``(S,)``."""
-        return np.array([values.terms[term] if values else np.nan for values in self.values])
-
-    def monte_carlo_error(self, term: str) -> Array:
-        """``(S,)``."""
-        return np.array(
-            [
-                standard_error(values.monte_carlo[term]) if values else np.nan
-                for values in self.values
-            ]
-        )
-
-    def without_images(self, term: str) -> Array:
-        """Without each block of images in turn, ``(K, S)``."""
-        columns = [values.images[term] if values else None for values in self.values]
-        count = max((column.size for column in columns if column is not None), default=1)
-        unknown = np.full(count, np.nan)
-        return np.stack([unknown if column is None else column for column in columns], axis=-1)
-
-
 def _crossover_rows(
-    name: str, curve: _Curve, found: Mapping[Method, MethodValues | None]
+    name: str, curve: BatchCurve, found: Mapping[Method, MethodValues | None]
 ) -> list[tuple[Any, ...]]:
     """B* of every other method, where BatchNorm was computed at two sizes or more."""
     rows: list[tuple[Any, ...]] = []
@@ -202,32 +189,12 @@ def _crossover_rows(
         for term in HEADLINES:
             level = values.terms[term] if values else np.nan
             meets = crossover(curve.batches, curve.level(term), level)
-            ends = _crossover_ends(curve, term, values)
+            ends = curve.crossover_ends(term, values)
             rows.append((name, str(method), term, str(meets), meets.batch, *ends))
     return rows
 
 
-def _crossover_ends(curve: _Curve, term: str, values: MethodValues | None) -> tuple[float, float]:
-    """The confidence interval of B*."""
-    without = None if values is None else values.images[term]
-    if values is None or without is None:
-        return np.nan, np.nan
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative_error = np.hypot(
-            curve.monte_carlo_error(term) / curve.level(term),
-            np.float64(standard_error(values.monte_carlo[term])) / values.terms[term],
-        )
-    return crossover_interval(
-        curve.batches,
-        curve.level(term),
-        values.terms[term],
-        curve.without_images(term),
-        without,
-        relative_error,
-    )
-
-
-def _layer_row(name: str, layer: LayerValues, curve: _Curve) -> dict[str, Any]:
+def _layer_row(name: str, layer: LayerValues, curve: BatchCurve) -> dict[str, Any]:
     """What a layer's images are worth, and how many of them an error needs."""
     captured = layer.layer
     row: dict[str, Any] = {

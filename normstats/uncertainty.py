@@ -18,12 +18,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from normstats.crossover import crossover
 from normstats.population import Array
 
 LEVEL = 0.95
+_FAR = 100.0  # from one, as a logarithm: no end of an interval of B* lies beyond
 _WELL_ABOVE_ZERO = 0.5  # the largest relative standard error for which logarithms are taken
 
 
@@ -74,7 +75,8 @@ def standard_error(without: Array | None) -> float:
     if without is None or without.ndim == 0:
         return 0.0
     with np.errstate(invalid="ignore"):  # infinite replicates have no standard error
-        return float(np.sqrt((without.size - 1) * np.var(without)))
+        away = without - without.sum() / without.size
+        return float(np.sqrt((without.size - 1) / without.size * (away @ away)))
 
 
 def crossover_interval(
@@ -112,7 +114,8 @@ def crossover_interval(
     debiased = count * ratio - (count - 1) * without.mean(axis=0)
     error = np.sqrt((count - 1) * without.var(axis=0) + relative_error**2)
     margin = _quantile(without[:, 0]) * error
-    low, high = (crossover(batches, np.exp(debiased + sign * margin), 1.0) for sign in (-1, 1))
+    ends = (np.exp(np.clip(debiased + sign * margin, -_FAR, _FAR)) for sign in (-1, 1))
+    low, high = (crossover(batches, ratio, 1.0) for ratio in ends)
     return low.batch, high.batch
 
 
@@ -125,6 +128,6 @@ def _jackknife(value: float, without: Array) -> tuple[float, float]:
 
 
 def _quantile(without: Array) -> float:
-    """How many standard errors the interval reaches to either side."""
+    """How many standard errors the interval reaches to either side: Student's t."""
     degrees = max(np.size(without) - 1, 1)
-    return float(student.ppf((1 + LEVEL) / 2, degrees))
+    return float(stdtrit(degrees, (1 + LEVEL) / 2))

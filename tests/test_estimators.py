@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from helpers.enumeration import enumerate_batches, make_pixels, moments_of, sample_of
 
+from normstats.blocks import Blocks
+from normstats.closed_forms import Groups
 from normstats.control_variates import DRAW_BLOCKS
 from normstats.errors import MethodError
-from normstats.estimators import constant
+from normstats.estimators import constant, sample, samples
 from normstats.methods import stored_statistics
 from normstats.population import Population
 from normstats.resampling import Resamples
@@ -111,3 +113,39 @@ def test_a_grouping_the_layer_cannot_have_is_refused() -> None:
     population = Population.of(moments_of(make_pixels()))
     with pytest.raises(MethodError, match="4 groups do not divide"):
         sample_of(population, "gn:4", Resamples(4))
+
+
+@pytest.mark.parametrize("method", ["in", "gn:3", "ln", "bn@4", "bn@6", "bgn@4:3", "bgn@2:1"])
+def test_slabs_of_channels_change_nothing(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """A group may lie in one slab with others, in several, or in one of its own."""
+    layer = moments_of(make_pixels(images=23, channels=12, seed=5), epsilon=EPSILON)
+    found = []
+    for channels in (12, 5, 2, 1):
+        monkeypatch.setattr("normstats.population._FEWEST", channels)
+        monkeypatch.setattr("normstats.population._VALUES", 1)
+        population = Population.of(layer, Blocks.of(23, count=5))
+        found.append(sample_of(population, method, Resamples(23, draws=64)))
+    for other in found[1:]:
+        for one, same in (
+            (found[0], other),
+            (found[0].images, other.images),
+            (found[0].monte_carlo, other.monte_carlo),
+        ):
+            if one is None:
+                continue
+            np.testing.assert_allclose(same.variance_of_variance, one.variance_of_variance, 1e-10)
+            for name in ("expected_std", "variance_of_std", "residual"):
+                np.testing.assert_allclose(
+                    getattr(same.std, name), getattr(one.std, name), rtol=1e-9, atol=1e-14
+                )
+
+
+def test_batch_sizes_that_are_asked_for_together_are_what_they_are_alone() -> None:
+    population = Population.of(moments_of(make_pixels(images=15)), Blocks.of(15, count=5))
+    for groups in (6, 2):
+        pooled = Groups.of(population, groups)
+        together = samples(pooled, [1, 2, 3, 8], Resamples(15, draws=64))
+        for batch, one in together.items():
+            alone = sample(pooled, batch, Resamples(15, draws=64))
+            assert one.std.residual.tobytes() == alone.std.residual.tobytes()
+            assert one.images.std.residual.tobytes() == alone.images.std.residual.tobytes()

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any, Protocol
 
-from normstats.capture_folder import CaptureFolder
+from normstats.capture_folder import IMAGES_A_PART, CaptureFolder
 from normstats.capturing.run import Capturer
+from normstats.moments import Moments
+from normstats.moments_parts import Sums
 
 
 class Share(Protocol):
@@ -25,8 +28,20 @@ class Shareable(Protocol):
     def classes(self) -> tuple[str, ...]:
         """The name of each class index."""
 
-    def shares(self, ranges: Sequence[range], batch_size: int, workers: int) -> Iterator[Share]:
+    def shares(
+        self, ranges: Sequence[Sequence[int]], batch_size: int, workers: int
+    ) -> Iterator[Share]:
         """Read some ranges of the images, one after the other."""
+
+
+class Summing(Protocol):
+    """Moments that are added up, some images at a time."""
+
+    def add(self, moments: Moments) -> None:
+        """Some images, one at least."""
+
+    def sums(self) -> Sums:
+        """Of all that were added."""
 
 
 def capture_parts(
@@ -38,6 +53,7 @@ def capture_parts(
     batch_size: int,
     workers: int = 0,
     progress: Callable[[int], None] | None = None,
+    summing: Callable[[], Summing] | None = None,
 ) -> None:
     """Capture some parts of a folder; each counts as soon as it is on the disk.
 
@@ -49,6 +65,7 @@ def capture_parts(
         batch_size: the number of images in a forward pass.
         workers: processes that decode.
         progress: told the number of images done here.
+        summing: makes what adds up a part's moments, of which nothing else is kept then.
 
     Raises:
         CaptureError, LayerError, ImagesError: as ``capture``.
@@ -64,12 +81,48 @@ def capture_parts(
             if progress is not None:
                 progress(before + count)
 
-        moments = capturer.moments(share.batches, classes=images.classes, progress=tell)
+        captured: Moments | Sums
+        if summing is None:
+            captured = capturer.moments(share.batches, classes=images.classes, progress=tell)
+        else:
+            captured = _summed(capturer, share.batches, images.classes, summing(), tell)
         folder.write(
             number,
-            moments,
+            captured,
             places=share.places,
             digests=share.digests,
             skipped=share.skipped,
         )
         done += len(ranges[number])
+
+
+def _summed(
+    capturer: Capturer,
+    batches: Iterator[Any],
+    classes: Sequence[str],
+    summing: Summing,
+    tell: Callable[[int], None],
+) -> Sums:
+    """The sums over all batches, of which some images' moments at a time are in memory."""
+    done = 0
+    for first in batches:
+
+        def tell_on(count: int, before: int = done) -> None:
+            tell(before + count)
+
+        some = chain([first], _some(batches, IMAGES_A_PART - _images(first)))
+        moments = capturer.moments(some, classes=classes, progress=tell_on)
+        summing.add(moments)
+        done += moments.images
+    return summing.sums()
+
+
+def _some(batches: Iterator[Any], images: int) -> Iterator[Any]:
+    """Batches until there are so many images."""
+    while images > 0 and (batch := next(batches, None)) is not None:
+        yield batch
+        images -= _images(batch)
+
+
+def _images(batch: Any) -> int:
+    return len(batch[0] if isinstance(batch, tuple) else batch)

@@ -21,6 +21,7 @@ from normstats.findings import Finding, MedianLayer
 from normstats.layer_values import HEADLINES
 from normstats.layerwise import Progress
 from normstats.moments import Moments
+from normstats.moments_folder import SummedLayers
 from normstats.notebook import details, frame, items, title
 from normstats.printable import first_few, printable
 from normstats.study import Study
@@ -227,7 +228,10 @@ def compare(
 def _moments_of(study: Study) -> tuple[Moments | None, str]:
     """The run's moments, not kept with the study; or why there are none."""
     try:
-        return replace(study).moments, ""
+        moments = replace(study).moments
+        if isinstance(moments.layers, SummedLayers):
+            raise moments.layers.not_kept()
+        return moments, ""
     except RunFolderError as error:
         return None, error.message
 

@@ -23,17 +23,12 @@ import pandas as pd
 
 from normstats.composition.classes import COMPOSITIONS, Classes, Composition
 from normstats.composition.given import BatchErrors, layer_average, layer_errors
-from normstats.drawn_batches import (
-    calibrated,
-    check_batches,
-    quadratic,
-    quadratic_expected,
-    std_and_residual,
-)
+from normstats.control_variates import calibrated, quadratic, quadratic_expected
 from normstats.layerwise import Progress, map_layers
 from normstats.moments import LayerMoments, Moments
 from normstats.population import Array, Population, Weighting, channel_weights
-from normstats.resampling import averaging
+from normstats.resampling import averaging, check_batches
+from normstats.std_and_residual import std_and_residual
 
 DEFAULT_BATCHES = (2, 8, 32)
 DRAWS = 128
@@ -183,11 +178,11 @@ class ComposedBatches:
             quadratic(d, q - self.ideal_variance[:, None]), quadratic_expected(*covariances)
         )
         std = std_and_residual(
-            d[:, None],
-            q[:, None],
+            d,
+            q,
             d,
             q - d**2,
-            offset=np.zeros((len(d), 1)),
+            offset=np.zeros(len(d)),
             expected_variance=self.ideal_variance - covariances[0],
             ideal_variance=self.ideal_variance,
             epsilon=self.population.epsilon,

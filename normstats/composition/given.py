@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from normstats.drawn_batches import std_and_residual
 from normstats.errors import MethodError, SettingError
 from normstats.layerwise import Progress, map_layers
 from normstats.methods import Method
 from normstats.moments import LayerMoments, Moments
 from normstats.population import Array, Population, Weighting, channel_weights
-from normstats.resampling import StdAndResidual, averaging
+from normstats.resampling import averaging
+from normstats.std_and_residual import StdAndResidual, std_and_residual
 
 _VALUES_AT_ONCE = 1 << 21
 
@@ -112,11 +112,11 @@ def errors_of_batches(
     expected_mean = mean.mean(axis=0)
     offset = population.mean + shift - expected_mean
     std = std_and_residual(
-        d.T[:, None],
-        q.T[:, None],
-        (mean - expected_mean).T,
-        variance.T,
-        offset=offset[:, None],
+        np.ascontiguousarray(d.T),
+        np.ascontiguousarray(q.T),
+        np.ascontiguousarray((mean - expected_mean).T),
+        np.ascontiguousarray(variance.T),
+        offset=offset,
         expected_variance=variance.mean(axis=0),
         ideal_variance=q.mean(axis=0),
         epsilon=population.epsilon,

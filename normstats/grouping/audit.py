@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from normstats.closed_forms import Groups
-from normstats.decomposition import decompose
+from normstats.decomposition import TERMS, bias_and_variance, decompose
 from normstats.errors import LayerError, MethodError, SettingError
 from normstats.estimators import sample
 from normstats.grouping.arrangements import ChannelBias, Members, as_order
@@ -152,7 +152,7 @@ def _arrangement(
     order = as_order(members)
     groups, size = members.shape
     step = max(1, _CHANNELS_AT_ONCE // size) * size
-    totals = dict.fromkeys(("mean_bias_sq", "std_bias_sq", "error", "residual"), 0.0)
+    totals = dict.fromkeys(TERMS, 0.0)
     for start in range(0, len(order), step):
         channels = order[start : start + step]
         part = population.take(channels)
@@ -163,7 +163,7 @@ def _arrangement(
             totals[term] += float(found.average(term, weights[channels]))
     return Arrangement(
         order=order,
-        bias_sq=totals["mean_bias_sq"] + totals["std_bias_sq"],
+        bias_sq=bias_and_variance(totals)[0],
         closed_bias_sq=float(bias.of_groups(order.reshape(groups, size))),
         error=totals["error"],
         residual=totals["residual"],

@@ -26,17 +26,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from normstats.closed_forms import ClosedForms, Groups, PooledMoments, pool, spread
-from normstats.drawn_batches import (
-    calibrated,
-    check_batches,
-    quadratic,
-    quadratic_expected,
-)
+from normstats.control_variates import calibrated, quadratic, quadratic_expected
 from normstats.errors import MethodError
 from normstats.methods import Method, stored_statistics
 from normstats.moments import LayerMoments
 from normstats.population import Array, Population, Weighting, channel_weights
-from normstats.resampling import averaging
+from normstats.resampling import averaging, check_batches
 
 DRAWS = 128
 _GRID = np.linspace(0, 1, 9)  # the error need not have one minimum only

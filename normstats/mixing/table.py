@@ -8,7 +8,6 @@ from dataclasses import asdict
 import pandas as pd
 
 from normstats.closed_forms import Groups
-from normstats.drawn_batches import check_batches
 from normstats.errors import MethodError
 from normstats.layerwise import Progress, map_layers
 from normstats.methods import Method, parse_methods
@@ -22,6 +21,7 @@ from normstats.mixing.mixture import (
 )
 from normstats.moments import LayerMoments, Moments
 from normstats.population import Population, Weighting, channel_weights
+from normstats.resampling import check_batches
 
 DEFAULT_OTHERS = "running,gn:32"
 DEFAULT_BATCHES = (2, 8, 32)

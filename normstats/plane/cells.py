@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from normstats.closed_forms import ClosedForms, PooledMoments, spread
-from normstats.decomposition import decompose
-from normstats.drawn_batches import calibrated, check_batches, quadratic, quadratic_expected
-from normstats.drawn_batches import std_and_residual as of_draws
+from normstats.control_variates import calibrated, quadratic, quadratic_expected
+from normstats.decomposition import TERMS, bias_and_variance, decompose
 from normstats.estimators import Sampling
 from normstats.population import Array, Population
-from normstats.resampling import Resamples, StdAndResidual
+from normstats.resampling import Resamples, check_batches
+from normstats.std_and_residual import StdAndResidual, std_and_residual
 
 _GROUPS_AT_ONCE = 64  # keeps the working arrays in the processor's cache
 
@@ -165,11 +165,11 @@ def _cell(
     """The layer's value: exact where ``pooled`` are the images, from draws where batches."""
     size = pooled.size
     forms = ClosedForms.of(moments, batch)
-    offset = population.mean.reshape(-1, size) - moments.mean[:, None]
+    offset = population.mean - spread(moments.mean, size)
     std = np.empty((3, population.channels))
     for some in _some(len(pooled.mean)):
         channels = slice(some.start * size, some.stop * size)
-        d, q = pooled.channels[:, channels].reshape(2, -1, size, pooled.a.shape[1])
+        d, q = pooled.channels[:, channels]
         a = pooled.a[some]
         variance = np.maximum(pooled.b[some] - a**2, 0.0)
         if batch == 1:
@@ -180,12 +180,12 @@ def _cell(
                 quadratic(a, variance - forms.expected_variance[some, None]),
                 quadratic_expected(*(values[some] for values in expected)),
             )
-        found = of_draws(
+        found = std_and_residual(
             d,
             q,
             a,
             variance,
-            offset=offset[some],
+            offset=offset[channels],
             expected_variance=forms.expected_variance[some],
             ideal_variance=population.variance[channels],
             epsilon=population.epsilon,
@@ -200,9 +200,6 @@ def _cell(
         std=StdAndResidual(*std),
     )
     parts = decompose(population, sampling)
-    mean_bias, mean_variance, std_bias, std_variance, residual = (
-        float(parts.average(term, weights))
-        for term in ("mean_bias_sq", "mean_variance", "std_bias_sq", "std_variance", "residual")
-    )
-    bias_sq, variance_ = mean_bias + std_bias, mean_variance + std_variance
-    return Cell(batch, size, bias_sq, variance_, bias_sq + variance_, residual)
+    terms = {term: float(parts.average(term, weights)) for term in TERMS}
+    bias_sq, variance_ = bias_and_variance(terms)
+    return Cell(batch, size, bias_sq, variance_, bias_sq + variance_, terms["residual"])

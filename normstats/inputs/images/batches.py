@@ -124,7 +124,7 @@ class Images:
         return self._all(every)
 
     def shares(
-        self, ranges: Sequence[range], batch_size: int, workers: int = 0
+        self, ranges: Sequence[Sequence[int]], batch_size: int, workers: int = 0
     ) -> Iterator[ImagesShare]:
         """Read some ranges of the images, one after the other.
 
@@ -170,7 +170,7 @@ class Images:
             )
 
     def _shares(
-        self, ranges: Sequence[range], batch_size: int, workers: int
+        self, ranges: Sequence[Sequence[int]], batch_size: int, workers: int
     ) -> Iterator[ImagesShare]:
         reader = Reader(self._source, self.preprocessing, self.channels)
         indices = [self._indices[place] for places in ranges for place in places]
