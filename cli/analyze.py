@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
+from normstats.errors import NormstatsError
 from normstats.methods import DEFAULT_METHODS
 from normstats_cli import options
 from normstats_cli.console import note, working
-from normstats_cli.inputs import Inputs
-from normstats_cli.ranks import Ranks
 from normstats_cli.runs import check_folder, choose_folder, finish
 
 _IMAGES = "The images"
@@ -167,6 +166,8 @@ def analyze(
     from normstats.capturing.devices import placed
     from normstats.run_folder import UNFINISHED
     from normstats_cli.capturing import Capturing
+    from normstats_cli.inputs import Inputs
+    from normstats_cli.ranks import Ranks
 
     ranks = Ranks.from_environment()
     quiet = quiet or not ranks.leads
@@ -214,14 +215,19 @@ def analyze(
             return
         folder = choose_folder(out, checkpoint, capturing.identity)
         with locked(folder, folder / UNFINISHED):
-            finish(
-                capturing.lead(folder, force=force),
-                methods=chosen,
-                weights=weights.value,
-                seed=seed,
-                folder=folder,
-                force=force,
-                json=json,
-                quiet=quiet,
-                full=full,
-            )
+            moments = capturing.lead(folder, force=force)
+            try:
+                finish(
+                    moments,
+                    methods=chosen,
+                    weights=weights.value,
+                    seed=seed,
+                    folder=folder,
+                    force=force,
+                    json=json,
+                    quiet=quiet,
+                    full=full,
+                )
+            except NormstatsError as error:
+                stays = f"What was captured stays in {folder}: the next try need not do it again."
+                raise type(error)(error.message, f"{error.hint} {stays}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -13,6 +13,7 @@ from normstats import run_folder
 from normstats.capture_folder import IMAGES_A_PART, CaptureFolder
 from normstats.capturing import Capturer, Way, capture_parts, fastest
 from normstats.capturing.layout import FORMATS, MemoryFormat, laid_out
+from normstats.capturing.trial import LARGEST_BATCH
 from normstats.errors import RunFolderError
 from normstats.fingerprint import fingerprint_of
 from normstats.methods import Method
@@ -108,6 +109,7 @@ class Capturing:
             CaptureError, LayerError, ImagesError: as ``capture``.
             RunFolderError: another capture was begun there, or the disk refuses.
         """
+        _ = self._capturer  # what cannot be captured shows before anything is begun
         fresh = CaptureFolder(
             folder=run / run_folder.UNFINISHED,
             identity=self.identity,
@@ -120,6 +122,8 @@ class Capturing:
         self.ranks.wait()  # they wait for this one to begin
         self._capture_share(folder)
         parts = folder.whole()
+        if not any(part.about["images"] for part in parts.values()):
+            raise self.pictures.none_readable(_skipped(parts))
         return folder.finish(parts, self._provenance(folder, parts))
 
     def follow(self, run: Path) -> None:
@@ -154,18 +158,12 @@ class Capturing:
             note(text, quiet=quiet)
         way = Way(**folder.way)
         if mine:
-            capturer = Capturer(
-                self.loaded.model,
-                layers=self.layers,
-                channel_dim=self.inputs.channel_dim,
-                amp=self.amp,
-            )
             with (
                 progress("Capturing", images, quiet=quiet) as tell,
-                laid_out(capturer.model, way.memory_format),
+                laid_out(self._capturer.model, way.memory_format),
             ):
                 capture_parts(
-                    capturer,
+                    self._capturer,
                     self.pictures,
                     folder,
                     mine,
@@ -176,11 +174,20 @@ class Capturing:
                 )
         self.ranks.wait()  # for all parts to be there
 
+    @cached_property
+    def _capturer(self) -> Capturer:
+        return Capturer(
+            self.loaded.model,
+            layers=self.layers,
+            channel_dim=self.inputs.channel_dim,
+            amp=self.amp,
+        )
+
     def _way(self) -> Way:
         """How to run the network: as asked, or as a trial on the first images shows."""
         if self.memory_format and self.batch_size:
             return Way(self.memory_format, self.batch_size)
-        most = self.batch_size or IMAGES_A_PART
+        most = self.batch_size or LARGEST_BATCH
         first = range(min(most, len(self.pictures)))
         images = next(iter(next(self.pictures.shares([first], len(first))).batches), None)
         if images is None:  # none can be read, as the capture will say
@@ -197,7 +204,7 @@ class Capturing:
 
     def _provenance(self, folder: CaptureFolder, parts: dict[int, StoredPart]) -> dict[str, Any]:
         """Where the moments come from: all that is needed to make them again."""
-        skipped = [pair for part in parts.values() for pair in part.about["skipped"]]
+        skipped = _skipped(parts)
         if skipped:
             named = first_few((f"{name} ({reason})" for name, reason in skipped), 3)
             count = f"{len(skipped)} of {len(self.pictures)} images could not be read"
@@ -223,6 +230,11 @@ class Capturing:
             "capture": dict(folder.way),
             **made_with(),
         }
+
+
+def _skipped(parts: Mapping[int, StoredPart]) -> list[tuple[str, str]]:
+    """Name and reason of the images that could not be read."""
+    return [(name, why) for part in parts.values() for name, why in part.about["skipped"]]
 
 
 def _code_sha256(arch: str | None) -> str | None:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from normstats.methods import parse_methods
 from normstats_cli import options
 from normstats_cli.console import note, progress
-from normstats_cli.inputs import DEMO
 from normstats_cli.runs import check_folder, choose_folder, finish, made_with
 
 METHODS = "bn@1,bn@2,bn@4,bn@8,bn@16,bn@32,bn@64,in,gn:16,gn:8,gn:4,gn:2,ln,running"
@@ -28,6 +27,7 @@ def demo(
     from normstats.capturing import capture
     from normstats.demo import WEIGHTS, demo_images, demo_model
     from normstats.inputs import Images, Preprocessing, read_checkpoint
+    from normstats_cli.inputs import DEMO
 
     digits = demo_images().dataset
     as_they_are = Preprocessing(mean=(0.0,), std=(1.0,))

@@ -90,6 +90,9 @@ def main(
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """The console script. Exit status 0 is fine, 2 the user can mend, 1 is a defect."""
+    # Else PyTorch's threads keep their cores busy for milliseconds after each operation, waiting
+    # for the next, and the threads of a capture, which come in between, wait for them.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         app(args=None if arguments is None else list(arguments))
     except NormstatsError as error:

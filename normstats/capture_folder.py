@@ -157,7 +157,8 @@ class CaptureFolder:
 def locked(run: Path, unfinished: Path) -> Iterator[None]:
     """Be the only one to capture into a run folder, which is made where it is missing.
 
-    The lock goes with the process, however it ends. What holds no part in the end is removed.
+    The lock goes with the process, however it ends. What holds fewer than two images in the end is
+    removed.
 
     Args:
         run: the run's folder.
@@ -181,12 +182,23 @@ def locked(run: Path, unfinished: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if unfinished.is_dir() and not any(unfinished.glob("part-*.json")):
+        if unfinished.is_dir() and not _holds_images(unfinished):
             shutil.rmtree(unfinished)
         (run / LOCK).unlink(missing_ok=True)
         lock.release()
         if not any(run.iterdir()):
             run.rmdir()
+
+
+def _holds_images(folder: Path) -> bool:
+    """Whether there is something to go on from: two images or more."""
+    images = 0
+    for file in sorted(folder.glob("part-*.json")):
+        part = whole_part(folder, file.stem)
+        images += part.about["images"] if part else 0
+        if images > 1:
+            return True
+    return False
 
 
 @contextmanager

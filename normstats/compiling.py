@@ -17,7 +17,10 @@ _FASTMATH = {"reassoc", "contract", "nsz"}
 def compiled(function: _Function) -> _Function:
     """Machine code for every type that comes, kept on disk from run to run where that can be.
 
-    The interpreter's lock is released; what is divided by zero is infinite or NaN.
+    The interpreter's lock is released; what is divided by zero is infinite or NaN. Compiled
+    functions must not call each other: sums in any order come out otherwise in a function that was
+    just compiled with another than in one read from disk, and a first run would differ from a
+    second one in the last digits.
     """
     try:
         return _njit(function, cache=True)

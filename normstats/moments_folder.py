@@ -53,10 +53,7 @@ def write_index(
     parts = [part for part in parts if part.about["images"]]
     images = sum(part.about["images"] for part in parts)
     if images < 2:
-        raise CaptureError(
-            "There are no images." if images == 0 else "There is only one image.",
-            "Give at least two, better hundreds: how statistics vary between images is the point.",
-        )
+        raise too_few(images)
     left_out: dict[str, str] = {}
     for part in parts:
         for name, reason in part.about["left_out"].items():
@@ -101,6 +98,14 @@ def _common_layers(parts: Sequence[StoredPart], left_out: dict[str, str]) -> dic
             if name not in layers:
                 left_out.setdefault(name, "it did not run with every image")
     return layers
+
+
+def too_few(images: int) -> CaptureError:
+    """What is wrong with no image, or one."""
+    return CaptureError(
+        "There is only one image." if images else "There are no images.",
+        "Give at least two, better hundreds: how statistics vary between images is the point.",
+    )
 
 
 def save(moments: Moments, folder: Path) -> None:

@@ -40,9 +40,17 @@ def check(folder: Path, *, force: bool) -> None:
     Raises:
         RunFolderError: it exists, and is no run or ``force`` is not given.
     """
-    if folder.is_dir() and all(file.name == LOCK for file in folder.iterdir()):
+    try:
+        empty = folder.is_dir() and all(file.name == LOCK for file in folder.iterdir())
+        exists = folder.exists()
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise RunFolderError(
+            f"A run cannot be written to {folder}: {error.strerror}.",
+            "Choose another place with --out.",
+        ) from error
+    if empty:
         return
-    if not folder.exists():
+    if not exists:
         parent = next(above for above in folder.absolute().parents if above.exists())
         if not parent.is_dir():
             raise RunFolderError(
@@ -131,7 +139,7 @@ def write(
     check(folder, force=force)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as place:
+        with tempfile.TemporaryDirectory(prefix=".normstats-", dir=folder.parent) as place:
             fresh = Path(place) / "run"
             fresh.mkdir()
             here = moments and home(moments)

@@ -53,7 +53,7 @@ def write(text: str, file: Path) -> Path:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{file.name}-", dir=file.parent) as place:
+        with tempfile.TemporaryDirectory(prefix=".normstats-", dir=file.parent) as place:
             fresh = Path(place) / file.name
             fresh.write_text(text, encoding="utf-8", newline="\n")
             fresh.replace(file)

@@ -27,7 +27,7 @@ _Array = NDArray[Any]
 _ROW_BLOCK = 1024
 _COLUMN_BLOCK = 32
 # Channels taken together: their sums stay in the fastest memory.
-_SLAB = 256
+_SLAB = 1024
 # How many values the shift is the mean of.
 _SAMPLE = 16
 # Values below which a second thread costs more than it brings.
@@ -63,33 +63,30 @@ def _rows(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> N
     positions = x.shape[1]
     step = -(-positions // _SAMPLE)
     for row in range(start, stop):
-        shift = x.dtype.type(x[row, ::step].sum() / -(-positions // step))
-        total, squares = _shifted_sums(x[row], shift)
-        centre = total / positions
-        spread = squares / positions - centre * centre
-        if centre * centre > spread:
-            near = x.dtype.type(shift + centre)
-            total, squares = _shifted_sums(x[row], near)
-            shift, centre = near, total / positions
+        sample = 0.0
+        for position in range(0, positions, step):
+            sample += x[row, position]
+        shift = x.dtype.type(sample / -(-positions // step))
+        centre, spread = 0.0, 0.0
+        for second in range(2):
+            if second:
+                shift = x.dtype.type(shift + centre)
+            total, squares = 0.0, 0.0
+            for first in range(0, positions, _ROW_BLOCK):
+                block = x[row, first : first + _ROW_BLOCK]
+                some = some_squares = shift - shift  # zero, of the values' type
+                for position in range(block.size):
+                    value = block[position] - shift
+                    some += value
+                    some_squares += value * value
+                total += some
+                squares += some_squares
+            centre = total / positions
             spread = squares / positions - centre * centre
+            if not centre * centre > spread:
+                break
         mean[row] = shift + centre
         variance[row] = 0.0 if spread < 0 else spread  # not max(), which would lose NaN
-
-
-@compiled
-def _shifted_sums(row: _Array, shift: float) -> tuple[float, float]:
-    total, squares = 0.0, 0.0
-    for first in range(0, row.size, _ROW_BLOCK):
-        block = row[first : first + _ROW_BLOCK]
-        some = block[0] - shift
-        some_squares = some * some
-        for position in range(1, block.size):
-            value = block[position] - shift
-            some += value
-            some_squares += value * value
-        total += some
-        squares += some_squares
-    return total, squares
 
 
 @compiled
@@ -99,45 +96,41 @@ def _columns(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -
     step = -(-positions // _SAMPLE)
     for unit in range(start, stop):
         image, first = unit // slabs, unit % slabs * _SLAB
-        last = min(channels, first + _SLAB)
-        shift = np.zeros(last - first, x.dtype)
+        size = min(channels - first, _SLAB)
+        shift = np.zeros(size, x.dtype)
         for position in range(0, positions, step):
-            shift += x[image, position][first:last]
+            shift += x[image, position, first : first + size]
         shift /= -(-positions // step)
-        centre, spread = _shifted_moments(x[image], first, last, shift)
-        far = np.flatnonzero(centre * centre > spread)
-        if far.size:
-            some = x[image][:, first + far]
-            near = (shift[far] + centre[far]).astype(x.dtype)
-            shift[far] = near
-            centre[far], spread[far] = _shifted_moments(some, 0, far.size, near)
-        for channel in range(shift.size):
-            mean[image, first + channel] = shift[channel] + centre[channel]
-            below = spread[channel] < 0
-            variance[image, first + channel] = 0.0 if below else spread[channel]
-
-
-@compiled
-def _shifted_moments(image: _Array, first: int, last: int, shift: _Array) -> tuple[_Array, _Array]:
-    """Of some columns, about a shift of each: mean and variance."""
-    positions, channels = image.shape[0], last - first
-    total, squares = np.zeros(channels), np.zeros(channels)
-    some, some_squares = np.empty_like(shift), np.empty_like(shift)
-    for begin in range(0, positions, _COLUMN_BLOCK):
-        some[:] = 0
-        some_squares[:] = 0
-        for position in range(begin, min(positions, begin + _COLUMN_BLOCK)):
-            # A slice of a row is known to lie side by side, as one of the image is not.
-            values = image[position][first:last]
-            for channel in range(channels):
-                value = values[channel] - shift[channel]
-                some[channel] += value
-                some_squares[channel] += value * value
-        for channel in range(channels):
-            total[channel] += some[channel]
-            squares[channel] += some_squares[channel]
-    centre = total / positions
-    return centre, squares / positions - centre * centre
+        total, squares = np.zeros(size), np.zeros(size)
+        some, some_squares = np.empty_like(shift), np.empty_like(shift)
+        for begin in range(0, positions, _COLUMN_BLOCK):
+            some[:] = 0
+            some_squares[:] = 0
+            for position in range(begin, min(positions, begin + _COLUMN_BLOCK)):
+                # A slice of a row is known to lie side by side, one of the image is not.
+                values = x[image, position][first : first + size]
+                for channel in range(size):
+                    value = values[channel] - shift[channel]
+                    some[channel] += value
+                    some_squares[channel] += value * value
+            for channel in range(size):
+                total[channel] += some[channel]
+                squares[channel] += some_squares[channel]
+        for channel in range(size):
+            near = np.float64(shift[channel])
+            centre = total[channel] / positions
+            spread = squares[channel] / positions - centre * centre
+            if centre * centre > spread:
+                near += centre
+                again, again_squares = 0.0, 0.0
+                for position in range(positions):
+                    value = np.float64(x[image, position, first + channel]) - near
+                    again += value
+                    again_squares += value * value
+                centre = again / positions
+                spread = again_squares / positions - centre * centre
+            mean[image, first + channel] = near + centre
+            variance[image, first + channel] = 0.0 if spread < 0 else spread
 
 
 def _in_threads(

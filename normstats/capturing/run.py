@@ -20,6 +20,7 @@ from normstats.capturing.recorder import Recorder
 from normstats.capturing.wrappers import eager_module
 from normstats.errors import CaptureError
 from normstats.moments import Moments
+from normstats.moments_folder import too_few
 
 
 def capture(
@@ -68,10 +69,7 @@ def capture(
     with placed(capturer.model, device):
         moments = capturer.moments(images, classes=classes, progress=progress)
     if moments.images < 2:
-        raise CaptureError(
-            "There are no images." if moments.images == 0 else "There is only one image.",
-            "Give at least two, better hundreds: how statistics vary between images is the point.",
-        )
+        raise too_few(moments.images)
     return moments
 
 

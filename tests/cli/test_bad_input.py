@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import networks
+from helpers.refusals import assert_no_run
 from PIL import Image
 
 import normstats as ns
@@ -64,8 +65,7 @@ def assert_refused(outcome: Any, *words: str) -> None:
     assert "Traceback" not in outcome.err
     for word in words:
         assert word in outcome.err
-    assert not Path("run").exists()
-    assert not list(Path().glob(".run*"))
+    assert_no_run(Path("run"), outcome.err)
 
 
 def test_good_input_is_fine(analyze: Callable[..., Any], place: Path) -> None:
@@ -224,10 +224,11 @@ def test_refusals_come_before_the_work(analyze: Callable[..., Any], place: Path)
 def test_a_broken_image_among_good_ones(
     analyze: Callable[..., Any], place: Path, workers: int
 ) -> None:
-    good = analyze(out="good", workers=workers)
+    same = {"workers": workers, "batch_size": 8, "memory_format": "contiguous"}
+    good = analyze(out="good", **same)
     assert good.status == 0
     (place / "images" / "cat" / "3b.png").write_bytes(b"\x89PNG\r\n\x1a\n cut off")
-    outcome = analyze(workers=workers)
+    outcome = analyze(**same)
     assert outcome.status == 0
     assert "1 of 25 images could not be read" in outcome.err
     assert "cat/3b.png" in outcome.err

@@ -43,8 +43,14 @@ def assert_refused(outcome: Any, *words: str) -> None:
     assert all(line.isprintable() for line in lines)
     for word in words:
         assert word in outcome.err, outcome.err
-    assert not Path("run").exists()
-    assert not list(Path().glob(".run*"))
+    assert_no_run(Path("run"), outcome.err)
+
+
+def assert_no_run(run: Path, err: str) -> None:
+    """No run was written; what was captured stays only where the message says so."""
+    assert not (run / "study.json").exists()
+    assert run.exists() == ("What was captured stays in run" in err)
+    assert not list(run.parent.glob(".normstats*"))
 
 
 def die(*_: object) -> None:

@@ -156,6 +156,14 @@ class Images:
             digest.update(reader(self._indices[place]).digest)
         return digest.hexdigest()
 
+    def none_readable(self, skipped: Iterable[tuple[str, str]]) -> ImagesError:
+        """What is wrong where every image was skipped."""
+        return ImagesError(
+            f"None of the {len(self)} images in {self._source.listing.shown} can be read: "
+            f"{_reasons(skipped)}.",
+            "Mend them: files must open in an image viewer, arrays hold finite numbers.",
+        )
+
     def _all(self, shares: Iterator[ImagesShare]) -> Iterator[Tensor | tuple[Tensor, Tensor]]:
         self.skipped, self.fingerprint = [], None
         for share in shares:
@@ -163,11 +171,7 @@ class Images:
             yield from share.batches
             self.fingerprint = fingerprint_of(share.digests)
         if self.fingerprint is None or not share.places:
-            raise ImagesError(
-                f"None of the {len(self)} images in {self._source.listing.shown} can be read: "
-                f"{_reasons(self.skipped)}.",
-                "Mend them: files must open in an image viewer, arrays hold finite numbers.",
-            )
+            raise self.none_readable(self.skipped)
 
     def _shares(
         self, ranges: Sequence[Sequence[int]], batch_size: int, workers: int
