@@ -19,6 +19,7 @@ def provenance(study: Study) -> list[tuple[str, str]]:
         ("images", f"{source['images']:,}"),
         *_flat("images", source.get("images_from", {})),
         ("device", source.get("device", "")),
+        *_flat("capture", source.get("capture", {})),
         *((name, version) for name, version in source.get("versions", {}).items()),
         *settings.items(),
         *(row for name, part in study.parts.items() for row in _flat(name, part.settings)),
@@ -30,7 +31,12 @@ def _flat(name: str, content: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(f"{name} {_TITLES.get(key, key)}", value) for key, value in content.items()]
 
 
-_TITLES = {"sha256": "SHA-256", "path": "from"}
+_TITLES = {
+    "sha256": "SHA-256",
+    "path": "from",
+    "memory_format": "memory format",
+    "batch_size": "batch size",
+}
 
 
 def _quoted(word: str) -> str:
