@@ -41,8 +41,14 @@ def placed_images(
     if not isinstance(images, Tensor) and not is_detector(model):
         images = _stacked(images)
     if isinstance(images, Tensor):
-        return images.to(device, dtype, non_blocking=True)
-    return [image.to(device, dtype, non_blocking=True) for image in images]
+        return _moved(images, device, dtype)
+    return [_moved(image, device, dtype) for image in images]
+
+
+def _moved(image: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    if device.type == "cuda" and image.device.type == "cpu":
+        image = image.pin_memory()  # or the copy would be waited for
+    return image.to(device, dtype, non_blocking=True)
 
 
 def call(model: nn.Module, images: Images) -> None:
