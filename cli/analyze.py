@@ -95,8 +95,8 @@ def analyze(
         typer.Option(
             metavar="N",
             rich_help_panel=_IMAGES,
-            help="Images a forward pass; what is fastest by default. It changes no result but in "
-            "the last digits.",
+            help="Images a forward pass, up to 128; what is fastest by default. It changes no "
+            "result but in the last digits.",
         ),
     ] = None,
     memory_format: Annotated[
