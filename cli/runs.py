@@ -93,10 +93,9 @@ def finish(
 
 def keep(study: Study, folder: Path, *, force: bool = True) -> Path:
     """Write a study into its run folder, and its page beside it."""
-    from normstats_reports.page import write_report
+    from normstats_reports.page import save_with_page
 
-    study.save(folder, force=force)
-    return write_report(study, folder)
+    return save_with_page(study, folder, force=force)
 
 
 def extend(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,6 +27,7 @@ SCHEMA = 1
 ABOUT = "study.json"
 MOMENTS = "moments"
 UNFINISHED = "moments.unfinished"
+NEW = ".new"  # what is written, until it is complete
 # What pandas would guess otherwise: layers may be called 1 or NA, and BatchNorm's batch may be <1.
 _TEXTS = ("layer", "method", "kind", "named", "note", "other")
 _NUMBERS = {"batch": "Int64", "groups": "Int64", "alive": "bool"}
@@ -41,7 +41,7 @@ def check(folder: Path, *, force: bool) -> None:
         RunFolderError: it exists, and is no run or ``force`` is not given.
     """
     try:
-        empty = folder.is_dir() and all(file.name == LOCK for file in folder.iterdir())
+        empty = folder.is_dir() and all(file.name in (LOCK, NEW) for file in folder.iterdir())
         exists = folder.exists()
     except OSError as error:  # a name too long, a folder that may not be looked into
         raise RunFolderError(
@@ -122,6 +122,7 @@ def write(
     tables: Mapping[str, pd.DataFrame],
     about: Mapping[str, Any],
     moments: Moments | None = None,
+    pages: Mapping[str, str] | None = None,
     force: bool,
 ) -> Path:
     """Write a whole run; files in the folder that are not of the run stay.
@@ -131,42 +132,45 @@ def write(
         tables: by name.
         about: what ``study.json`` says besides the schema.
         moments: None to keep those that are there.
+        pages: further files, by name.
         force: replace an earlier run.
 
     Raises:
         RunFolderError: the folder may not be written to, or the disk refuses.
     """
     check(folder, force=force)
+    fresh = folder / NEW
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".normstats-", dir=folder.parent) as place:
-            fresh = Path(place) / "run"
-            fresh.mkdir()
-            here = moments and home(moments)
-            if moments is not None and here not in (folder / UNFINISHED, folder / MOMENTS):
-                moments.save(fresh / MOMENTS)
-            for name, table in tables.items():
-                _with_numbers(table).to_csv(fresh / f"{name}.csv", index=False, lineterminator="\n")
-            text = to_json({"schema": SCHEMA, **about})
-            (fresh / ABOUT).write_text(text, encoding="utf-8", newline="\n")
-            old_tables = _tables_of_parts(folder) - set(tables)
-            folder.mkdir(exist_ok=True)
-            # From here on an earlier run in the folder counts no more.
-            if here == folder / UNFINISHED or (fresh / MOMENTS).exists():
-                (folder / ABOUT).unlink(missing_ok=True)
-                if (folder / MOMENTS).exists():
-                    shutil.rmtree(folder / MOMENTS)
-            if moments is not None and here == folder / UNFINISHED:
-                move(moments, folder / MOMENTS)
-            for old in old_tables:
-                (folder / f"{old}.csv").unlink(missing_ok=True)
-            for new in sorted(fresh.iterdir(), key=lambda file: (file.name == ABOUT, file.name)):
-                new.replace(folder / new.name)
+        shutil.rmtree(fresh, ignore_errors=True)  # where a process died
+        fresh.mkdir(parents=True)
+        here = moments and home(moments)
+        if moments is not None and here not in (folder / UNFINISHED, folder / MOMENTS):
+            moments.save(fresh / MOMENTS)
+        for name, table in tables.items():
+            _with_numbers(table).to_csv(fresh / f"{name}.csv", index=False, lineterminator="\n")
+        for name, text in {**(pages or {}), ABOUT: to_json({"schema": SCHEMA, **about})}.items():
+            (fresh / name).write_text(text, encoding="utf-8", newline="\n")
+        old_tables = _tables_of_parts(folder) - set(tables)
+        # From here on an earlier run in the folder counts no more.
+        if here == folder / UNFINISHED or (fresh / MOMENTS).exists():
+            (folder / ABOUT).unlink(missing_ok=True)
+            if (folder / MOMENTS).exists():
+                shutil.rmtree(folder / MOMENTS)
+        if moments is not None and here == folder / UNFINISHED:
+            move(moments, folder / MOMENTS)
+        for old in old_tables:
+            (folder / f"{old}.csv").unlink(missing_ok=True)
+        for new in sorted(fresh.iterdir(), key=lambda file: (file.name == ABOUT, file.name)):
+            new.replace(folder / new.name)
     except OSError as error:
         raise RunFolderError(
             f"The run cannot be written to {folder}: {error}",
             "Choose another place with --out, or make room.",
         ) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
     return folder
 
 

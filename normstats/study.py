@@ -289,13 +289,20 @@ class Study:
 
         return write_page(self, file)
 
-    def save(self, folder: str | Path, *, force: bool = False) -> Path:
+    def save(
+        self,
+        folder: str | Path,
+        *,
+        force: bool = False,
+        pages: Mapping[str, str] | None = None,
+    ) -> Path:
         """Write the tables, the moments and ``study.json`` into a run folder.
 
         Args:
             folder: must not exist, or be empty, unless ``force`` is given.
             force: replace an earlier run. A folder that is not a run is never touched, nor are
                 files in it that are not of the run.
+            pages: further files that the run shall have, by name: their texts.
 
         Raises:
             RunFolderError: the folder exists and may not be replaced.
@@ -305,6 +312,7 @@ class Study:
             tables=self.frames(),
             about=self.to_dict(),
             moments=None if self._moments == Path(folder) / run_folder.MOMENTS else self.moments,
+            pages=pages,
             force=force,
         )
 

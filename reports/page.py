@@ -71,6 +71,17 @@ def write_report(study: Study, folder: str | Path) -> Path:
     return write_page(study, Path(folder) / FILE)
 
 
+def save_with_page(study: Study, folder: Path, *, force: bool) -> Path:
+    """Write a study into its run folder with its page, all or nothing.
+
+    Raises:
+        RunFolderError: the folder may not be written to, or the disk refuses.
+    """
+    check_place(folder / FILE)
+    study.save(folder, force=force, pages={FILE: render(study)})
+    return folder / FILE
+
+
 def read_page(path: str | Path) -> Study:
     """The study whose page this is; numbers to five digits, channels to four, no moments.
 
