@@ -153,6 +153,7 @@ def test_a_full_disk_is_said_and_gone_on_from(place: Path, expected: Path) -> No
 def test_an_unfinished_run_of_something_else_is_refused(place: Path, expected: Path) -> None:
     run = _start(place)
     while not _parts(place):
+        assert run.poll() is None
         time.sleep(0.01)
     _kill(run)
     before = _files(place / "run")
@@ -175,7 +176,8 @@ def test_ranks_give_the_same_tables(place: Path, expected: Path, ranks: int) -> 
     launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}")
     launcher += ("-m", "normstats")
     run = _start(place, launcher)
-    while not _parts(place) and run.poll() is None:
+    while not _parts(place):
+        assert run.poll() is None
         time.sleep(0.01)
     victim = _rank(run.pid, ranks - 1)
     os.kill(victim, signal.SIGKILL)
