@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -95,6 +96,12 @@ def expected(place: Path) -> Path:
     return place / "expected"
 
 
+@pytest.fixture(autouse=True)
+def nothing_from_before(place: Path, expected: Path) -> None:
+    """Whatever the test before has left."""
+    shutil.rmtree(place / "run", ignore_errors=True)
+
+
 def test_twenty_kills_change_no_byte(place: Path, expected: Path) -> None:
     chance = random.Random(0)
     whole = float((place / "seconds").read_text())
@@ -118,10 +125,9 @@ def test_twenty_kills_change_no_byte(place: Path, expected: Path) -> None:
             assert run.returncode == 0, errors.decode()
         if (place / "run" / "study.json").exists():
             assert _files(place / "run") == _files(expected)
-            subprocess.run(["rm", "-r", "run"], cwd=place, check=True)
+            shutil.rmtree(place / "run")
     _finish(place)
     assert _files(place / "run") == _files(expected)
-    subprocess.run(["rm", "-r", "run"], cwd=place, check=True)
 
 
 def _damage(place: Path) -> None:
@@ -147,7 +153,6 @@ def test_a_full_disk_is_said_and_gone_on_from(place: Path, expected: Path) -> No
     assert not (place / "run").exists()  # nothing came of it
     _finish(place)
     assert _files(place / "run") == _files(expected)
-    subprocess.run(["rm", "-r", "run"], cwd=place, check=True)
 
 
 def test_an_unfinished_run_of_something_else_is_refused(place: Path, expected: Path) -> None:
@@ -168,7 +173,6 @@ def test_an_unfinished_run_of_something_else_is_refused(place: Path, expected: P
     assert _files(place / "run") == before
     _finish(place)
     assert _files(place / "run") == _files(expected)
-    subprocess.run(["rm", "-r", "run"], cwd=place, check=True)
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
@@ -189,7 +193,6 @@ def test_ranks_give_the_same_tables(place: Path, expected: Path, ranks: int) -> 
     for file in sorted(expected.glob("*.csv")):
         ours, theirs = pd.read_csv(place / "run" / file.name), pd.read_csv(file)
         pd.testing.assert_frame_equal(ours, theirs, rtol=1e-6, atol=1e-9)
-    subprocess.run(["rm", "-r", "run"], cwd=place, check=True)
 
 
 def _rank(launcher: int, rank: int) -> int:
