@@ -29,8 +29,8 @@ from torch import nn
 
 def network():
     layers = []
-    for channels in (3, 24, 24, 24):
-        layers += [nn.Conv2d(channels, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU()]
+    for channels in (3, 8, 8, 8):
+        layers += [nn.Conv2d(channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
     return nn.Sequential(*layers)
 """
 _OPTIONS = [
@@ -48,7 +48,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     exec(_NETWORK, scope)
     torch.manual_seed(0)
     torch.save(scope["network"]().state_dict(), folder / "weights.pt")  # type: ignore[operator]
-    pixels = np.random.default_rng(0).integers(0, 256, (_IMAGES, 3, 48, 48), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (_IMAGES, 3, 32, 32), dtype=np.uint8)
     np.savez(folder / "images.npz", images=pixels, labels=np.arange(_IMAGES) % 5)
     return folder
 
