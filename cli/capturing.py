@@ -151,15 +151,14 @@ class Capturing:
         mine = self.ranks.share(missing)
         ranges = folder.ranges()
         images = sum(len(ranges[number]) for number in mine)
-        quiet = self.quiet or not self.ranks.leads
         if there:
             before = sum(len(ranges[number]) for number in there)
             text = f"Going on: {before:,} of {folder.images:,} images were captured before."
-            note(text, quiet=quiet)
+            note(text, quiet=self.quiet)
         way = Way(**folder.way)
         if mine:
             with (
-                progress("Capturing", images, quiet=quiet) as tell,
+                progress("Capturing", images, quiet=self.quiet) as tell,
                 laid_out(self._capturer.model, way.memory_format),
             ):
                 capture_parts(

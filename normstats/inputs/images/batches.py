@@ -151,8 +151,8 @@ class Images:
         """
         names = "\0".join(self.names)
         digest = hashlib.sha256(names.encode("utf-8", "surrogatepass"))
+        reader = Reader(self._source, self.preprocessing, self.channels)
         for place in np.unique(np.linspace(0, len(self) - 1, _SAMPLE).astype(int)):
-            reader = Reader(self._source, self.preprocessing, self.channels)
             digest.update(reader(self._indices[place]).digest)
         return digest.hexdigest()
 
