@@ -26,47 +26,51 @@ _Array = NDArray[Any]
 # Sums in the values' own precision: long enough to be fast, short enough to lose nothing.
 _ROW_BLOCK = 1024
 _COLUMN_BLOCK = 32
+# How many values of a row the shift is the mean of: its first, as memory gives them in order.
+_ROW_SAMPLE = 256
+# How many positions the shift of a column is the mean of.
+_COLUMN_SAMPLE = 16
 # Channels taken together: their sums stay in the fastest memory.
 _SLAB = 1024
-# How many values the shift is the mean of.
-_SAMPLE = 16
 # Values below which a second thread costs more than it brings.
 _SMALL = 1 << 16
 
 
-def moments_of_rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the last axis of a contiguous ``(N, C, P)``: each ``(N, C)``."""
-    images, channels, positions = x.shape
-    values = x.numpy().reshape(images * channels, positions)
-    mean, variance = np.empty((2, images * channels), values.dtype)
-    _in_threads(_rows, values, mean, variance, units=len(values))
-    return _tensors(mean, variance, images)
+def moments_of_values(x: Tensor, channel_dim: int) -> Tensor:
+    """Mean and variance of each image and channel, ``(2, N, C)``, as of ``spatial_moments``.
 
+    Few calls, as each of them waits for memory that the network has just displaced.
 
-def moments_of_columns(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance over the middle axis of a contiguous ``(N, P, C)``: each ``(N, C)``."""
+    Args:
+        x: ``(N, ..., C, ...)`` on the CPU, float32 or float64, in any memory layout.
+        channel_dim: the axis that holds the channels.
+    """
     values = x.numpy()
-    images, _, channels = values.shape
-    mean, variance = np.empty((2, images, channels), values.dtype)
-    slabs = -(-channels // _SLAB)
-    _in_threads(_columns, values, mean, variance, units=images * slabs)
-    return _tensors(mean, variance, images)
-
-
-def _tensors(mean: _Array, variance: _Array, images: int) -> tuple[Tensor, Tensor]:
-    one, other = (torch.from_numpy(moment.reshape(images, -1)) for moment in (mean, variance))
-    return one, other
+    images, channels = values.shape[0], values.shape[channel_dim]
+    moments = np.empty((2, images, channels), values.dtype)
+    axes = list(range(values.ndim))
+    axes.append(axes.pop(channel_dim))
+    columns = values.transpose(axes)
+    # Where the channels of a position lie side by side, and only there, they are not copied so.
+    if columns.flags.c_contiguous and channels > 1:
+        columns = columns.reshape(images, -1, channels)
+        _in_threads(_columns, columns, *moments, units=images * -(-channels // _SLAB))
+    else:
+        axes.insert(1, axes.pop())
+        rows = values.transpose(axes).reshape(images * channels, -1)
+        _in_threads(_rows, rows, *moments.reshape(2, -1), units=len(rows))
+    return torch.from_numpy(moments)
 
 
 @compiled
 def _rows(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> None:
     positions = x.shape[1]
-    step = -(-positions // _SAMPLE)
     for row in range(start, stop):
-        sample = 0.0
-        for position in range(0, positions, step):
-            sample += x[row, position]
-        shift = x.dtype.type(sample / -(-positions // step))
+        sample = x[row, :_ROW_SAMPLE]
+        shift = x[row, 0] - x[row, 0]  # zero, of the values' type
+        for position in range(sample.size):
+            shift += sample[position]
+        shift = x.dtype.type(shift / sample.size)
         centre, spread = 0.0, 0.0
         for second in range(2):
             if second:
@@ -74,7 +78,7 @@ def _rows(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> N
             total, squares = 0.0, 0.0
             for first in range(0, positions, _ROW_BLOCK):
                 block = x[row, first : first + _ROW_BLOCK]
-                some = some_squares = shift - shift  # zero, of the values' type
+                some = some_squares = shift - shift
                 for position in range(block.size):
                     value = block[position] - shift
                     some += value
@@ -93,7 +97,7 @@ def _rows(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> N
 def _columns(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> None:
     positions, channels = x.shape[1:]
     slabs = -(-channels // _SLAB)
-    step = -(-positions // _SAMPLE)
+    step = -(-positions // _COLUMN_SAMPLE)
     for unit in range(start, stop):
         image, first = unit // slabs, unit % slabs * _SLAB
         size = min(channels - first, _SLAB)

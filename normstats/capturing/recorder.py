@@ -21,16 +21,20 @@ from normstats.moments import LayerMoments
 
 @dataclass
 class _Record:
-    """One call of one layer: the moments of each batch, and the smallest map."""
+    """One call of one layer: the moments of each batch, and the smallest map.
+
+    ``axis`` is that of the channels in an input of ``shape``, the last one that was looked at.
+    """
 
     layer: Layer
-    channels: int
+    shape: tuple[int, ...]
+    axis: int
     spatial: tuple[int, ...]
-    batches: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+    batches: list[Tensor] = field(default_factory=list)
 
 
 class Recorder:
-    """Moments batch by batch. ``(n, C)`` tensors are all it keeps of any activation.
+    """Moments batch by batch. ``(2, n, C)`` tensors are all it keeps of any activation.
 
     Args:
         layers: the layers that were asked for.
@@ -67,25 +71,35 @@ class Recorder:
         if key in self.left_out:
             return
         tensor = only_tensor(layer, values)
-        reason = why_left_out(layer, tensor.shape, self._images, self._channel_dim)
+        record = self.records.get(key)
+        # What was found out of a shape holds for the next batch of it: a network waits for this.
+        if record is None or tensor.shape != record.shape or self._images != tensor.shape[0]:
+            record = self._looked_at(layer, key, tuple(tensor.shape))
+        if record is not None:
+            record.batches.append(spatial_moments(tensor, record.axis))
+
+    def _looked_at(self, layer: Layer, key: str, shape: tuple[int, ...]) -> _Record | None:
+        """The record that an input of this shape belongs to; None where it is left out."""
+        reason = why_left_out(layer, shape, self._images, self._channel_dim)
         if reason:
             self._leave_out(key, reason)
-            return
-        axis = channel_axis(layer, tensor.shape, self._channel_dim)
-        channels, spatial = tensor.shape[axis], positions(tensor.shape, axis)
-        record = self.records.setdefault(key, _Record(layer, channels, spatial))
-        if channels != record.channels:
-            self._leave_out(key, f"its channels changed from {record.channels} to {channels}")
-            return
+            return None
+        axis = channel_axis(layer, shape, self._channel_dim)
+        spatial = positions(shape, axis)
+        record = self.records.setdefault(key, _Record(layer, shape, axis, spatial))
+        before, now = record.shape[record.axis], shape[axis]
+        if now != before:
+            self._leave_out(key, f"its channels changed from {before} to {now}")
+            return None
+        record.shape, record.axis = shape, axis
         record.spatial = min(record.spatial, spatial, key=prod)
-        record.batches.append(spatial_moments(tensor, axis))
+        return record
 
     def end_batch(self) -> None:
         """Bring the batch's moments to the CPU, all at once, so that hooks wait for no device."""
         self.batches += 1
         for record in self.records.values():
-            mean, variance = record.batches[-1]
-            record.batches[-1] = mean.cpu(), variance.cpu()
+            record.batches[-1] = record.batches[-1].cpu()
 
     def leave_out_functions(
         self, functions: Mapping[str, FunctionalNorm], *, named_only: bool
@@ -117,8 +131,7 @@ class Recorder:
             if len(record.batches) != self.batches:
                 self._leave_out(key, f"it ran in {len(record.batches)} of {self.batches} batches")
                 continue
-            means, variances = zip(*record.batches, strict=True)
-            mean, variance = torch.cat(means).numpy(), torch.cat(variances).numpy()
+            mean, variance = torch.cat(record.batches, dim=1).numpy()
             reason = _why_not_finite(np.isfinite(mean) & np.isfinite(variance))
             if reason:
                 self._leave_out(key, reason)
@@ -127,7 +140,7 @@ class Recorder:
                 mean=mean,
                 variance=variance,
                 spatial=record.spatial,
-                **layer_fields(record.layer, record.channels),
+                **layer_fields(record.layer, mean.shape[1]),
             )
         return finished
 

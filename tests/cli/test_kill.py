@@ -102,7 +102,6 @@ def nothing_from_before(place: Path, expected: Path) -> None:
     shutil.rmtree(place / "run", ignore_errors=True)
 
 
-@pytest.mark.skip(reason="not yet seen to its end on a machine of its own: issue 6 is open")
 def test_twenty_kills_change_no_byte(place: Path, expected: Path) -> None:
     chance = random.Random(0)
     whole = float((place / "seconds").read_text())
@@ -157,7 +156,6 @@ def test_a_full_disk_is_said_and_gone_on_from(place: Path, expected: Path) -> No
     assert _files(place / "run") == _files(expected)
 
 
-@pytest.mark.skip(reason="not yet seen to its end on a machine of its own: issue 6 is open")
 def test_an_unfinished_run_of_something_else_is_refused(place: Path, expected: Path) -> None:
     run = _start(place)
     while not _parts(place):
