@@ -86,22 +86,22 @@ def moved(comparison: Comparison) -> Table:
     columns = [Column("channels", "alive in the first run and the second")]
     cells: dict[str, list[Cell]] = {
         str(row["layer"]): [Cell.of(row["alive_in_both"], f"{row['alive_in_both']:,}")]
-        for _, row in drift_of(drift, names[1], names[0]).iterrows()
+        for row in drift_of(drift, names[1], names[0]).to_dict("records")
     }
     groups = [("", 1)]
     for run, against in pairs(names, comparison.kind):
         whence = printable(against)
         before = len(columns)
         columns.append(Column("drift", f"since {whence}, in units of its σ²"))
-        rows = drift_of(drift, run, against)
-        for _, row in rows.iterrows():
+        rows = drift_of(drift, run, against).to_dict("records")
+        for row in rows:
             cells[str(row["layer"])].append(Cell.measured(row, "value"))
         columns.append(Column("σ'/σ", "how many times as large standard deviations became"))
-        for _, row in rows.iterrows():
+        for row in rows:
             cells[str(row["layer"])].append(Cell.of(np.exp(row["log_std_ratio"])))
-        if rows["image_correlation"].notna().any():
+        if not all(pd.isna(row["image_correlation"]) for row in rows):
             columns.append(Column("correlation", "of channel means over the same images"))
-            for _, row in rows.iterrows():
+            for row in rows:
                 cells[str(row["layer"])].append(Cell.of(row["image_correlation"]))
         groups.append((f"{whence} to {printable(run)}", len(columns) - before))
     noise = " without sampling noise," if drift["drift_debiased"].notna().all() else ""
@@ -133,7 +133,7 @@ def shift(comparison: Comparison) -> Table:
             Column("its own from", "batch size from which BatchNorm's own are better"),
         ]
         groups.append((f"on {run}", 4))
-        for _, row in settled(rows, "error", "error_debiased").iterrows():
+        for row in settled(rows, "error", "error_debiased").to_dict("records"):
             layer = str(row["layer"])
             meets = span(row["batch_low"], row["batch_high"])
             cells[layer] += [

@@ -7,7 +7,8 @@ marks and names, in a hundredth of the time and a fifth of the room.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,8 @@ from normstats_reports.page_drawing import (
 )
 from normstats_reports.terminal import compact
 
+Row = Mapping[Any, Any]  # of a table, by column
+
 _ROOM = 8.0  # right of the axes, where no line ends
 # Where a curve of equal error turns: logits of the variance's share.
 _TURN = (-5, -3.5, -2.5, -1.7, -1, -0.5, 0, 0.5, 1, 1.7, 2.5, 3.5, 5)
@@ -55,35 +58,54 @@ def tradeoff(rows: pd.DataFrame) -> Markup:
     Args:
         rows: of one layer in a study's errors.
     """
-    bias, variance = bias_and_variance(rows)
-    known = np.isfinite(bias.to_numpy() + variance.to_numpy())
-    points = rows[["method", "batch", "error"]].assign(x=variance, y=bias)[known]
-    if points.empty:
+    points = [point for point in map(_point, rows.to_dict("records")) if point is not None]
+    if not points:
         return nothing()
-    across = Decades.over(points["x"], pad=2.2, decades=4)
-    upwards = Decades.over(points["y"], pad=2.2, decades=4)
+    across = Decades.over([point.variance for point in points], pad=2.2, decades=4)
+    upwards = Decades.over([point.bias_sq for point in points], pad=2.2, decades=4)
     x, y = Scale.across(across), Scale.upwards(upwards)
     drawn = [
         *bottom_axis(across.ticks, x, "variance [σ²]"),
         *left_axis(upwards.ticks, y, "bias² [σ²]", grid=False),
     ]
-    places = [(x(left), y(down)) for left, down in zip(points["x"], points["y"], strict=True)]
-    levels = equal_error_levels(points["error"], max(across.threshold, upwards.threshold))
+    methods = [point.method for point in points]
+    places = [(x(point.variance), y(point.bias_sq)) for point in points]
+    errors = [point.error for point in points]
+    levels = equal_error_levels(errors, max(across.threshold, upwards.threshold))
     words = _free_words(levels, x, y, places)
     drawn += _equal_errors(levels, x, y, words)
-    curve = points[points["method"].str.startswith("bn@")].sort_values("batch")
+    curve = [at for at, method in enumerate(methods) if method.startswith("bn@")]
+    curve.sort(key=lambda at: points[at].batch)
     if len(curve) > 1:
-        corners = zip(curve["x"], curve["y"], strict=True)
-        course = " ".join(xy(x(left), y(down)) for left, down in corners)
+        course = " ".join(xy(*places[at]) for at in curve)
         drawn.append(f'<path d="M{course}" fill="none" stroke="{look("bn@1").color}"/>')
-    ends = set(curve["method"].iloc[[0, -1]]) if len(curve) else set()
+    ends = {methods[at] for at in (*curve[:1], *curve[-1:])}
     named = [
         Named(left, -down, method, needed=method in ends or not method.startswith("bn@"))
-        for (left, down), method in zip(places, points["method"], strict=True)
+        for (left, down), method in zip(places, methods, strict=True)
     ]
-    drawn += marks(points["method"], places)
+    drawn += marks(methods, places)
     drawn.append(f'<g font-size="{short(SMALL)}">{"".join(_names(named, words))}</g>')
     return svg(drawn, LEFT + WIDTH + _ROOM)
+
+
+@dataclass(frozen=True)
+class _Point:
+    """A method in the plane of bias² and variance; ``batch`` is BatchNorm's only."""
+
+    method: str
+    batch: int
+    bias_sq: float
+    variance: float
+    error: float
+
+
+def _point(row: Row) -> _Point | None:
+    """None where either part of the error is unknown."""
+    bias_sq, variance = bias_and_variance(row)
+    if not math.isfinite(bias_sq + variance):
+        return None
+    return _Point(str(row["method"]), row["batch"], bias_sq, variance, row["error"])
 
 
 def _free_words(
@@ -153,12 +175,14 @@ def batch_curve(rows: pd.DataFrame, crossovers: pd.DataFrame) -> Markup:
         crossovers: of that layer's error, those among the batch sizes computed.
     """
     sizes = batch_norm_sizes(rows)
-    curve = rows[rows["method"].str.startswith("bn@") & np.isfinite(rows["error"])]
-    curve = curve.sort_values("batch")
-    others = rows[~rows["method"].str.startswith("bn@") & np.isfinite(rows["error"])]
-    if not sizes or not len(curve) + len(others):
+    known = [row for row in rows.to_dict("records") if math.isfinite(row["error"])]
+    curve = sorted((row for row in known if _is_curve(row)), key=lambda row: row["batch"])
+    others = [row for row in known if not _is_curve(row)]
+    if not sizes or not known:
         return nothing()
-    upwards = Decades.over(known_levels(curve["error"], others["error"]))
+    errors = {str(row["method"]): float(row["error"]) for row in known}
+    levels = known_levels([row["error"] for row in curve], [row["error"] for row in others])
+    upwards = Decades.over(levels)
     y = Scale.upwards(upwards)
     x = Scale(math.log2, (sizes[0] / 1.15, sizes[-1] * 1.15), LEFT, LEFT + WIDTH)
     step = math.ceil(len(sizes) / 12)
@@ -166,62 +190,65 @@ def batch_curve(rows: pd.DataFrame, crossovers: pd.DataFrame) -> Markup:
         *bottom_axis([float(size) for size in sizes[::step]], x, "batch size B"),
         *left_axis(upwards.ticks, y, UNITS["error"], grid=True),
     ]
-    for _, rows_of in others.groupby(others["method"].map(lambda method: look(method).color)):
-        drawn.append(_levels(rows_of, y))
-    ends = [_end(row, y) for row in others.to_dict("records")]
-    if len(curve):
+    families: dict[str, list[Row]] = {}
+    for row in others:
+        families.setdefault(look(row["method"]).color, []).append(row)
+    drawn += [_levels(families[color], y) for color in sorted(families)]
+    ends = [_end(row, y) for row in others]
+    if curve:
         drawn += _curve(curve, x, y)
-        ends.append(LineEnd(y(curve["error"].iloc[-1]), "BatchNorm", look("bn@1").color))
-    levels = others.set_index("method")["error"]
+        ends.append(LineEnd(y(curve[-1]["error"]), "BatchNorm", look("bn@1").color))
     for row in crossovers.to_dict("records"):
-        drawn.append(_ring(row, x, y(float(levels[row["method"]]))))
+        drawn.append(_ring(row, x, y(errors[row["method"]])))
     return svg([*drawn, *line_ends(ends)], LEFT + WIDTH + NAMES)
 
 
-def _curve(curve: pd.DataFrame, x: Scale, y: Scale) -> list[str]:
+def _is_curve(row: Row) -> bool:
+    return str(row["method"]).startswith("bn@")
+
+
+def _curve(rows: Sequence[Row], x: Scale, y: Scale) -> list[str]:
     """BatchNorm's, with its confidence band."""
     color = look("bn@1").color
-    across = [x(float(batch)) for batch in curve["batch"]]
-    places = [(left, y(value)) for left, value in zip(across, curve["error"], strict=True)]
-    low, high = (curve[f"error_{end}"].to_numpy(dtype=np.float64) for end in ("low", "high"))
-    known = np.flatnonzero(np.isfinite(low) & np.isfinite(high))
-    around = [xy(across[i], y(high[i])) for i in known]
-    around += [xy(across[i], y(low[i])) for i in known[::-1]]
+    places = [(x(row["batch"]), y(row["error"])) for row in rows]
+    known = [row for row in rows if math.isfinite(row["error_low"] + row["error_high"])]
+    around = [xy(x(row["batch"]), y(row["error_high"])) for row in known]
+    around += [xy(x(row["batch"]), y(row["error_low"])) for row in known[::-1]]
     course = " ".join(xy(*place) for place in places)
     return [
         f'<path d="M{" ".join(around)}z" fill="{color}" opacity="{SHADE:g}"/>' if around else "",
         f'<path d="M{course}" fill="none" stroke="{color}" stroke-width="2.4"/>',
-        *marks(curve["method"], places),
+        *marks([str(row["method"]) for row in rows], places),
     ]
 
 
-def _end(row: dict[Hashable, Any], y: Scale) -> LineEnd:
+def _end(row: Row, y: Scale) -> LineEnd:
     """What is written at the end of a method's line; its error where that is below the axis."""
     method, error = str(row["method"]), float(row["error"])
     name = f"{method}: {compact(error)}" if error <= y.ends[0] else method
     return LineEnd(y(error), name, look(method).color)
 
 
-def _levels(rows: pd.DataFrame, y: Scale) -> str:
+def _levels(rows: Sequence[Row], y: Scale) -> str:
     """Lines across of the methods of a family, with their confidence bands."""
     bands, lines = "", ""
-    for row in rows.to_dict("records"):
+    for row in rows:
         lines += f"M{xy(LEFT, y(row['error']))}h{short(WIDTH)}"
-        if row["error"] > y.ends[0] and np.isfinite(row["error_low"] + row["error_high"]):
+        if row["error"] > y.ends[0] and math.isfinite(row["error_low"] + row["error_high"]):
             top, bottom = y(row["error_high"]), y(row["error_low"])
             bands += (
                 f'<path d="M{xy(LEFT, (top + bottom) / 2)}h{short(WIDTH)}" opacity="{SHADE:g}" '
                 f'stroke-width="{short(bottom - top)}"/>'
             )
-    method = str(rows["method"].iloc[0])
+    method = str(rows[0]["method"])
     lines = f'<path d="{lines}"{dashes(method)}/>'
     return f'<g stroke="{look(method).color}">{bands}{lines}</g>'
 
 
-def _ring(crossover: dict[Hashable, Any], x: Scale, down: float) -> str:
+def _ring(crossover: Row, x: Scale, down: float) -> str:
     """At a crossover, with its interval as far as the axes go."""
     place, bar = x(crossover["batch_number"]), ""
-    if np.isfinite(crossover["batch_low"]):
+    if math.isfinite(crossover["batch_low"]):
         start, stop = (x(max(crossover[f"batch_{end}"], x.ends[0])) for end in ("low", "high"))
         bar = f'<path d="M{xy(start, down)}H{short(stop)}" stroke-width="4"/>'
     ring = f'<circle cx="{short(place)}" cy="{short(down)}" r="6"/>'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class Cell:
         return cls(shown, float(value) if known else None, detail)
 
     @classmethod
-    def measured(cls, row: pd.Series[Any], term: str) -> Cell:
+    def measured(cls, row: Mapping[Any, Any], term: str) -> Cell:
         """A term with its interval."""
         detail = span(row.get(f"{term}_low"), row.get(f"{term}_high"))
         return cls.of(row[term], detail=detail)
@@ -143,7 +143,7 @@ def summary(study: Study) -> tuple[list[Column], list[LayerRow]]:
     crossovers = study.crossovers()
     of_residual = {
         (row["layer"], row["method"]): row
-        for _, row in crossovers[crossovers["quantity"] == "residual"].iterrows()
+        for row in crossovers[crossovers["quantity"] == "residual"].to_dict("records")
     }
     beaten = [m for m in methods if (m.startswith("gn:") or m == "ln") and len(of_residual)]
     columns = [
@@ -216,19 +216,21 @@ def _facts(row: pd.Series[Any], channels: pd.DataFrame) -> str:
 
 
 def _method_rows(errors: pd.DataFrame) -> Iterator[tuple[str, tuple[Cell, ...]]]:
-    for _, row in errors.iterrows():
+    for row in errors.to_dict("records"):
         measured = [Cell.measured(row, term) for term in _TERM_NAMES]
         quantiles = [Cell.of(row[f"error_{what}"]) for what in ("median", "p90")]
         yield printable(row["method"]), (*measured, *quantiles)
 
 
 def _crossover_rows(crossovers: pd.DataFrame) -> Iterator[tuple[str, tuple[Cell, ...]]]:
-    for method, rows in crossovers.groupby("method", sort=False):
-        by_quantity = {row["quantity"]: _meets(row) for _, row in rows.iterrows()}
+    by_method: dict[str, dict[str, Cell]] = {}
+    for row in crossovers.to_dict("records"):
+        by_method.setdefault(row["method"], {})[row["quantity"]] = _meets(row)
+    for method, by_quantity in by_method.items():
         yield printable(method), tuple(by_quantity[quantity] for quantity in HEADLINES)
 
 
-def _meets(row: pd.Series[Any]) -> Cell:
+def _meets(row: Mapping[Any, Any]) -> Cell:
     return Cell.of(
         row["batch_number"], batch(row["batch"]), span(row["batch_low"], row["batch_high"])
     )

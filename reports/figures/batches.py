@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -127,17 +129,17 @@ def _equal_errors(
     return words
 
 
-def equal_error_levels(errors: pd.Series[float], least: float) -> list[float]:
+def equal_error_levels(errors: Iterable[float], least: float) -> list[float]:
     """Round numbers among the errors, the largest first.
 
     Args:
         errors: of the methods drawn.
         least: where an axis has its zero, below which there is no room for curves.
     """
-    positive = errors[errors > 0]
-    if positive.empty:
+    positive = [error for error in errors if error > 0]
+    if not positive:
         return []
-    low, high = max(positive.min() / 2, 2 * least), max(positive.max() * 3, 4 * least)
+    low, high = max(min(positive) / 2, 2 * least), max(max(positive) * 3, 4 * least)
     return log_ticks(low, high)[::-1]
 
 
@@ -190,7 +192,7 @@ def batch_curve(study: Study, layer: str, quantity: str = "error", ax: Axes | No
     return ax
 
 
-def known_levels(curve: pd.Series[float], others: pd.Series[float]) -> Array:
+def known_levels(curve: Sequence[float] | Array, others: Sequence[float] | Array) -> Array:
     """The values that the axis covers: all but levels far below the curve.
 
     Those would take all the room; a line along the bottom says enough.

@@ -66,10 +66,9 @@ def depth_profiles(study: Study, quantity: str = "residual") -> Figure:
         alignment(last, audited(study).reindex(names))
     else:
         _design_effects(last, study.tables.layers)
-    for ax in (worth, crossing):
-        layers_across(ax, names)
-        ax.tick_params(labelbottom=False)
     layers_across(last, names)
+    for ax in (worth, crossing):
+        ax.set(xlim=last.get_xlim(), xticks=[])
     figure = last.get_figure()
     assert isinstance(figure, Figure)
     return figure
