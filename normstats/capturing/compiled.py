@@ -32,8 +32,11 @@ _ROW_SAMPLE = 256
 _COLUMN_SAMPLE = 16
 # Channels taken together: their sums stay in the fastest memory.
 _SLAB = 1024
+# Positions of few channels are taken several abreast, where there are many of them: short loops
+# cost more than what they sum.
+_WIDTH, _MANY = 256, 256
 # Values below which a second thread costs more than it brings.
-_SMALL = 1 << 16
+_SMALL = 1 << 19
 
 
 def moments_of_values(x: Tensor, channel_dim: int) -> Tensor:
@@ -45,7 +48,7 @@ def moments_of_values(x: Tensor, channel_dim: int) -> Tensor:
         x: ``(N, ..., C, ...)`` on the CPU, float32 or float64, in any memory layout.
         channel_dim: the axis that holds the channels.
     """
-    values = x.numpy()
+    values = x.numpy(force=True)  # detached
     images, channels = values.shape[0], values.shape[channel_dim]
     moments = np.empty((2, images, channels), values.dtype)
     axes = list(range(values.ndim))
@@ -98,29 +101,41 @@ def _columns(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -
     positions, channels = x.shape[1:]
     slabs = -(-channels // _SLAB)
     step = -(-positions // _COLUMN_SAMPLE)
+    abreast, twice = 1, 2
+    while twice * channels <= _WIDTH and twice * _MANY <= positions and positions % twice == 0:
+        abreast, twice = twice, 2 * twice
     for unit in range(start, stop):
         image, first = unit // slabs, unit % slabs * _SLAB
-        size = min(channels - first, _SLAB)
+        count = min(channels - first, _SLAB)
+        size = abreast * count
         shift = np.zeros(size, x.dtype)
         for position in range(0, positions, step):
-            shift += x[image, position, first : first + size]
+            # A slice of a row is known to lie side by side, one of the image is not.
+            values = x[image, position][first : first + count]
+            for channel in range(count):
+                shift[channel] += values[channel]
         shift /= -(-positions // step)
+        for place in range(count, size):
+            shift[place] = shift[place - count]
         total, squares = np.zeros(size), np.zeros(size)
         some, some_squares = np.empty_like(shift), np.empty_like(shift)
-        for begin in range(0, positions, _COLUMN_BLOCK):
+        rows = x[image].reshape(positions // abreast, abreast * channels)
+        for begin in range(0, len(rows), _COLUMN_BLOCK):
             some[:] = 0
             some_squares[:] = 0
-            for position in range(begin, min(positions, begin + _COLUMN_BLOCK)):
-                # A slice of a row is known to lie side by side, one of the image is not.
-                values = x[image, position][first : first + size]
-                for channel in range(size):
-                    value = values[channel] - shift[channel]
-                    some[channel] += value
-                    some_squares[channel] += value * value
-            for channel in range(size):
-                total[channel] += some[channel]
-                squares[channel] += some_squares[channel]
-        for channel in range(size):
+            for row in range(begin, min(len(rows), begin + _COLUMN_BLOCK)):
+                values = rows[row][first : first + size]
+                for place in range(size):
+                    value = values[place] - shift[place]
+                    some[place] += value
+                    some_squares[place] += value * value
+            for place in range(size):
+                total[place] += some[place]
+                squares[place] += some_squares[place]
+        for place in range(count, size):
+            total[place % count] += total[place]
+            squares[place % count] += squares[place]
+        for channel in range(count):
             near = np.float64(shift[channel])
             centre = total[channel] / positions
             spread = squares[channel] / positions - centre * centre

@@ -26,7 +26,6 @@ def spatial_moments(x: Tensor, channel_dim: int = 1) -> Tensor:
         mean and variance, ``(2, N, C)``, float64 where ``x`` is, else float32. It does not share
         memory with ``x``.
     """
-    x = x.detach()
     if x.dtype not in (torch.float32, torch.float64):
         x = x.float()
     if x.is_cpu:
@@ -34,7 +33,7 @@ def spatial_moments(x: Tensor, channel_dim: int = 1) -> Tensor:
         from normstats.capturing.compiled import moments_of_values
 
         return moments_of_values(x, channel_dim)
-    x = x.movedim(channel_dim, 1)
+    x = x.detach().movedim(channel_dim, 1)
     return _two_passes(x.unsqueeze(2) if x.ndim == 2 else x.flatten(2))
 
 

@@ -40,7 +40,12 @@ def test_channel_dim(axis: int) -> None:
 
 @pytest.mark.parametrize(
     ("layout", "shape"),
-    [(torch.channels_last, (4, 8, 15, 9)), (torch.channels_last_3d, (2, 8, 5, 6, 7))],
+    [
+        (torch.channels_last, (4, 8, 15, 9)),
+        (torch.channels_last, (2, 3, 48, 48)),  # few channels: positions are taken abreast
+        (torch.channels_last, (2, 1100, 5, 5)),  # many: they are taken in slabs
+        (torch.channels_last_3d, (2, 8, 5, 6, 7)),
+    ],
 )
 def test_layouts_agree(layout: torch.memory_format, shape: tuple[int, ...]) -> None:
     x = torch.randn(shape) * 3 + 100

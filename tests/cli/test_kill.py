@@ -84,7 +84,7 @@ def _files(run: Path) -> dict[str, bytes]:
 
 def _parts(place: Path) -> int:
     try:
-        names = os.listdir(place / "run" / "moments.unfinished")
+        names = [file.name for file in (place / "run" / "moments.unfinished").iterdir()]
     except FileNotFoundError:  # not yet, or no longer: a run that is done gives it another name
         return 0
     return sum(name.startswith("part-") and name.endswith(".json") for name in names)
