@@ -13,7 +13,7 @@ from normstats import run_folder
 from normstats.capture_folder import IMAGES_A_PART, CaptureFolder
 from normstats.capturing import Capturer, Way, capture_parts, fastest
 from normstats.capturing.layout import FORMATS, MemoryFormat, laid_out
-from normstats.capturing.trial import LARGEST_BATCH
+from normstats.capturing.trial import images_to_try
 from normstats.errors import RunFolderError
 from normstats.fingerprint import fingerprint_of
 from normstats.methods import Method
@@ -186,8 +186,8 @@ class Capturing:
         """How to run the network: as asked, or as a trial on the first images shows."""
         if self.memory_format and self.batch_size:
             return Way(self.memory_format, self.batch_size)
-        most = self.batch_size or LARGEST_BATCH
-        first = range(min(most, len(self.pictures)))
+        count = len(self.pictures)
+        first = range(min(count, self.batch_size or images_to_try(count)))
         images = next(iter(next(self.pictures.shares([first], len(first))).batches), None)
         if images is None:  # none can be read, as the capture will say
             return Way()

@@ -14,9 +14,13 @@ from normstats.capturing.devices import model_device, model_dtype
 from normstats.capturing.hooks import eval_mode, forward
 from normstats.capturing.layout import FORMATS, MemoryFormat, laid_out
 
-LARGEST_BATCH = 64
-# The layouts are compared on so many images, which takes a fraction of a second.
+_LARGEST_BATCH = 64
+# The layouts are compared on so many images.
 _FEW = 4
+# A batch of more than this share of all images would take too long to try.
+_SHARE = 1 / 32
+# Seconds that the runs of a way take at least; of a slow network, one run.
+_ENOUGH = 0.2
 # A larger batch must be so much faster to be worth its memory.
 _WORTH = 0.97
 
@@ -54,6 +58,11 @@ class Trial:
             if memory_format != self.way.memory_format and memory_format in others:
                 text += f"; {memory_format} {_per_image(others[memory_format])}"
         return text + ")"
+
+
+def images_to_try(images: int) -> int:
+    """How many of the images a trial of all batch sizes needs: as many as the largest batch."""
+    return min(images, max(_FEW, min(_LARGEST_BATCH, int(images * _SHARE))))
 
 
 def fastest(
@@ -101,21 +110,23 @@ def fastest(
 
 def _doubled(few: int, most: int) -> Iterator[int]:
     size = 2 * few
-    while size <= min(most, LARGEST_BATCH):
+    while size <= most:
         yield size
         size *= 2
 
 
 def _seconds_an_image(model: nn.Module, images: Images, way: Way, *, amp: bool) -> float:
-    """The better of two runs, after one that only warms up."""
-    taken = []
+    """Of the best run, after one that only warms up."""
+    taken: list[float] = []
     with eval_mode(model), laid_out(model, way.memory_format):
-        for _ in range(3):
+        forward(model, images, amp=amp)
+        _wait_for(images[0].device)
+        while sum(taken) < _ENOUGH:
             begin = time.perf_counter()
             forward(model, images, amp=amp)
             _wait_for(images[0].device)
-            taken.append((time.perf_counter() - begin) / len(images))
-    return min(taken[1:])
+            taken.append(time.perf_counter() - begin)
+    return min(taken) / len(images)
 
 
 def _wait_for(device: torch.device) -> None:
