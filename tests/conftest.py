@@ -1,8 +1,10 @@
-"""A cache of the tests' own, so that they neither use nor fill the user's; and no timm."""
+"""A cache of the tests' own, so that they neither use nor fill the user's; no timm; a browser."""
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,3 +21,16 @@ def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
 def without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recognition among torchvision's architectures alone, which is quick."""
     monkeypatch.setitem(sys.modules, "timm", None)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A headless Chromium, started once for a file of tests."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium on this system")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()

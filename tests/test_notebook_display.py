@@ -1,7 +1,5 @@
 """What moments and studies show in a notebook: everything that matters, readable in any theme."""
 
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ THEMES = {
     "VS Code light": ("#ffffff", "#3b3b3b"),
     "VS Code dark": ("#1f1f1f", "#cccccc"),
 }
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
@@ -70,17 +67,6 @@ def test_names_are_text() -> None:
         assert not Outline(html).all("script")
         assert not Outline(html).all("img")
         assert HOSTILE in Outline(html).text
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if CHROMIUM is None:
-        pytest.skip("no chromium on this system")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 def unreadable(browser: Any, html: str, theme: str, system: str) -> list[str]:
