@@ -6,6 +6,7 @@ were before; Axes that the caller brings keep their own.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ _TITLE = 9.0
 CHARACTER = 0.6  # of the text size: how wide one is
 _AT = 0.7  # how many characters an @ is wider than others
 LAYER_NAME = 28  # characters
+_AFTER_INITIALS = re.compile(r"(?<=[A-Za-z])[A-Za-z]+")
 LEGEND = 1.75  # inches, right of the Axes
 BESIDE: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.02), "borderpad": 0}
 
@@ -232,8 +234,16 @@ def say(ax: Axes, text: str) -> None:
 
 
 def layer_label(name: str) -> str:
-    """A layer's name in at most ``LAYER_NAME`` characters; its end tells more than its start."""
-    text = printable(name)
+    """A layer's name in at most ``LAYER_NAME`` characters; its end tells more than its start.
+
+    The modules around it become initials with their numbers, from the first on
+    (``f.d3.denselayer24.norm1``); if that is not enough, the middle goes.
+    """
+    parts = printable(name).split(".")
+    for place, part in enumerate(parts[:-1]):
+        if len(".".join(parts)) > LAYER_NAME:
+            parts[place] = _AFTER_INITIALS.sub("", part)
+    text = ".".join(parts)
     if len(text) <= LAYER_NAME:
         return text
     start, end = text[: LAYER_NAME // 3], text[LAYER_NAME // 3 + 1 - LAYER_NAME :]

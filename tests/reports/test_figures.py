@@ -637,5 +637,21 @@ def test_families_look_different_in_grey_too() -> None:
 def test_long_names_keep_their_end() -> None:
     name = "backbone.features.denseblock4.denselayer24.norm2"
     assert len(layer_label(name)) <= 28
-    assert layer_label(name).endswith("denselayer24.norm2")
+    assert layer_label(name) == "b.f.d4.denselayer24.norm2"
     assert layer_label("layer1.0.bn1") == "layer1.0.bn1"
+    endless = layer_label("backbone.a_module_that_has_a_very_long_name_and_no_parts")
+    assert len(endless) <= 28
+    assert endless.endswith("_name_and_no_parts")
+
+
+def test_layers_of_a_densenet_are_told_apart() -> None:
+    blocks = {1: 6, 2: 12, 3: 36, 4: 24}  # of a DenseNet-161
+    names = [
+        f"features.denseblock{block}.denselayer{layer}.norm{norm}"
+        for block, layers in blocks.items()
+        for layer in range(1, layers + 1)
+        for norm in (1, 2)
+    ]
+    labels = {layer_label(name) for name in names}
+    assert len(labels) == len(names)
+    assert max(map(len, labels)) <= 28
