@@ -65,6 +65,8 @@ def why_left_out(
     """Why an input of this shape gives no moments per image and channel; None where it does."""
     if len(shape) < 2:
         return f"its input of shape {tuple(shape)} has no channel axis"
+    if 0 in shape:
+        return f"its input of shape {tuple(shape)} is empty"
     if shape[0] != images:
         return (
             f"its input holds {shape[0]:,} rows for {images:,} images, as where windows, tokens or "

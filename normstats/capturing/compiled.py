@@ -70,7 +70,7 @@ def _rows(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> N
     positions = x.shape[1]
     for row in range(start, stop):
         sample = x[row, :_ROW_SAMPLE]
-        shift = x[row, 0] - x[row, 0]  # zero, of the values' type
+        shift = x.dtype.type(0)
         for position in range(sample.size):
             shift += sample[position]
         shift = x.dtype.type(shift / sample.size)

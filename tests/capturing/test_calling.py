@@ -216,6 +216,20 @@ def test_frames_taken_as_images_are_left_out() -> None:
     assert "10 rows for 2 images" in moments.left_out["frame"]
 
 
+def test_empty_maps_are_left_out() -> None:
+    class Sliced(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.whole, self.nothing = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.nothing(self.whole(x)[..., :0])
+
+    moments = capture(Sliced(), [torch.randn(2, 3, 8, 8)])
+    assert list(moments) == ["whole"]
+    assert "(2, 3, 8, 0) is empty" in moments.left_out["nothing"]
+
+
 def test_models_that_want_two_inputs_are_refused_with_the_way_out() -> None:
     class Flow(nn.Module):
         def __init__(self) -> None:
