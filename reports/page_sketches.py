@@ -45,7 +45,7 @@ from normstats_reports.page_drawing import (
 )
 from normstats_reports.terminal import compact
 
-Row = Mapping[Any, Any]  # of a table, by column
+_Row = Mapping[Any, Any]  # of a table, by column
 
 _ROOM = 8.0  # right of the axes, where no line ends
 # Where a curve of equal error turns: logits of the variance's share.
@@ -100,7 +100,7 @@ class _Point:
     error: float
 
 
-def _point(row: Row) -> _Point | None:
+def _point(row: _Row) -> _Point | None:
     """None where either part of the error is unknown."""
     bias_sq, variance = bias_and_variance(row)
     if not math.isfinite(bias_sq + variance):
@@ -190,7 +190,7 @@ def batch_curve(rows: pd.DataFrame, crossovers: pd.DataFrame) -> Markup:
         *bottom_axis([float(size) for size in sizes[::step]], x, "batch size B"),
         *left_axis(upwards.ticks, y, UNITS["error"], grid=True),
     ]
-    families: dict[str, list[Row]] = {}
+    families: dict[str, list[_Row]] = {}
     for row in others:
         families.setdefault(look(row["method"]).color, []).append(row)
     drawn += [_levels(families[color], y) for color in sorted(families)]
@@ -203,11 +203,11 @@ def batch_curve(rows: pd.DataFrame, crossovers: pd.DataFrame) -> Markup:
     return svg([*drawn, *line_ends(ends)], LEFT + WIDTH + NAMES)
 
 
-def _is_curve(row: Row) -> bool:
+def _is_curve(row: _Row) -> bool:
     return str(row["method"]).startswith("bn@")
 
 
-def _curve(rows: Sequence[Row], x: Scale, y: Scale) -> list[str]:
+def _curve(rows: Sequence[_Row], x: Scale, y: Scale) -> list[str]:
     """BatchNorm's, with its confidence band."""
     color = look("bn@1").color
     places = [(x(row["batch"]), y(row["error"])) for row in rows]
@@ -222,14 +222,14 @@ def _curve(rows: Sequence[Row], x: Scale, y: Scale) -> list[str]:
     ]
 
 
-def _end(row: Row, y: Scale) -> LineEnd:
+def _end(row: _Row, y: Scale) -> LineEnd:
     """What is written at the end of a method's line; its error where that is below the axis."""
     method, error = str(row["method"]), float(row["error"])
     name = f"{method}: {compact(error)}" if error <= y.ends[0] else method
     return LineEnd(y(error), name, look(method).color)
 
 
-def _levels(rows: Sequence[Row], y: Scale) -> str:
+def _levels(rows: Sequence[_Row], y: Scale) -> str:
     """Lines across of the methods of a family, with their confidence bands."""
     bands, lines = "", ""
     for row in rows:
@@ -245,7 +245,7 @@ def _levels(rows: Sequence[Row], y: Scale) -> str:
     return f'<g stroke="{look(method).color}">{bands}{lines}</g>'
 
 
-def _ring(crossover: Row, x: Scale, down: float) -> str:
+def _ring(crossover: _Row, x: Scale, down: float) -> str:
     """At a crossover, with its interval as far as the axes go."""
     place, bar = x(crossover["batch_number"]), ""
     if math.isfinite(crossover["batch_low"]):

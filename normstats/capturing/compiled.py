@@ -81,7 +81,7 @@ def _rows(x: _Array, mean: _Array, variance: _Array, start: int, stop: int) -> N
             total, squares = 0.0, 0.0
             for first in range(0, positions, _ROW_BLOCK):
                 block = x[row, first : first + _ROW_BLOCK]
-                some = some_squares = shift - shift
+                some = some_squares = shift - shift  # zero, of the values' type
                 for position in range(block.size):
                     value = block[position] - shift
                     some += value

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from normstats.capturing import Way, fastest, trial
 from normstats.capturing.layout import laid_out
-from normstats.capturing.trial import images_to_try
 
 
 class Slow(nn.Module):
@@ -44,7 +43,7 @@ def test_the_faster_layout_and_batch_are_found(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(("images", "tried"), [(3, 3), (100, 4), (500, 15), (10**6, 64)])
 def test_a_trial_takes_few_of_the_images(images: int, tried: int) -> None:
-    assert images_to_try(images) == tried
+    assert trial.images_to_try(images) == tried
 
 
 def test_what_is_asked_for_is_not_tried() -> None:
