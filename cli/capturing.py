@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from normstats import run_folder
 from normstats.capture_folder import IMAGES_A_PART, CaptureFolder
 from normstats.capturing import Capturer, Way, capture_parts, fastest
-from normstats.capturing.layout import FORMATS, MemoryFormat, laid_out
+from normstats.capturing.layout import MemoryFormat, laid_out
 from normstats.capturing.trial import images_to_try
 from normstats.errors import RunFolderError
 from normstats.fingerprint import fingerprint_of
@@ -194,7 +194,7 @@ class Capturing:
         trial = fastest(
             self.loaded.model,
             images[0] if isinstance(images, tuple) else images,
-            memory_formats=(self.memory_format,) if self.memory_format else FORMATS,
+            memory_format=self.memory_format,
             batch_size=self.batch_size,
             amp=self.amp,
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from math import inf
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +18,14 @@ _LARGEST_BATCH = 64
 # The layouts are compared on so many images.
 _FEW = 4
 # A batch of more than this share of all images would take too long to try.
-_SHARE = 1 / 32
-# Seconds that the runs of a way take at least; of a slow network, one run.
-_ENOUGH = 0.2
+_SHARE = 1 / 128
+# Every way is run so often: twice, as the first run also warms up; layouts more often, in turn,
+# before the usual one is given up, as a neighbour on the machine may slow down any run.
+_RUNS = 2
+_MOST_RUNS = 4
+_CLEARLY = 1.2
+# Seconds that a run takes at least: quick networks are called again and again.
+_ENOUGH = 0.1
 # A larger batch must be so much faster to be worth its memory.
 _WORTH = 0.97
 
@@ -51,25 +56,28 @@ class Trial:
     seconds: dict[Way, float]
 
     def __str__(self) -> str:
-        here = self.seconds[self.way]
-        text = f"{self.way.memory_format}, batches of {self.way.batch_size} ({_per_image(here)}"
-        others = {way.memory_format: s for way, s in self.seconds.items() if way != self.way}
-        for memory_format in FORMATS:
-            if memory_format != self.way.memory_format and memory_format in others:
-                text += f"; {memory_format} {_per_image(others[memory_format])}"
-        return text + ")"
+        here = self.way.memory_format
+        best = {
+            name: min(
+                (s for way, s in self.seconds.items() if way.memory_format == name), default=0
+            )
+            for name in sorted(FORMATS, key=lambda name: name != here)
+        }
+        times = (f"{name} {s * 1e3:.3g} ms an image" for name, s in best.items() if s)
+        return f"{here}, batches of {self.way.batch_size} ({', '.join(times)})"
 
 
 def images_to_try(images: int) -> int:
-    """How many of the images a trial of all batch sizes needs: as many as the largest batch."""
-    return min(images, max(_FEW, min(_LARGEST_BATCH, int(images * _SHARE))))
+    """How many of the images a trial needs: as many as the largest batch that it tries."""
+    largest = min(_LARGEST_BATCH, int(images * _SHARE))
+    return min(images, largest if largest >= Way.batch_size else _FEW)
 
 
 def fastest(
     model: nn.Module,
     images: Tensor,
     *,
-    memory_formats: Sequence[MemoryFormat] = FORMATS,
+    memory_format: MemoryFormat | None = None,
     batch_size: int | None = None,
     amp: bool = False,
 ) -> Trial:
@@ -77,56 +85,68 @@ def fastest(
 
     Args:
         model: in its place.
-        images: ``(N, C, H, W)``, the first ones; the largest batch tried is N.
-        memory_formats: to choose from.
-        batch_size: None to choose it too.
+        images: ``(N, C, H, W)``, the first ones; the largest batch tried is N. Of fewer than 16,
+            no batch sizes are tried, and 16 is taken.
+        memory_format, batch_size: None to choose it.
         amp: as in ``capture``.
 
     Raises:
         CaptureError: the model failed on these images.
     """
-    batch = placed_images(model, images, model_device(model), model_dtype(model))
-    seconds: dict[Way, float] = {}
-
-    def time_of(way: Way) -> float:
-        if way not in seconds:
-            seconds[way] = _seconds_an_image(model, batch[: way.batch_size], way, amp=amp)
-        return seconds[way]
-
+    placed = placed_images(model, images, model_device(model), model_dtype(model))
+    clock = _Clock(model, placed, amp)
     few = min(_FEW, len(images), batch_size or _FEW)
-    if len(memory_formats) == 1 or is_detector(model):
-        memory_format = memory_formats[0]
+    if memory_format is None:
+        memory_format = "contiguous" if is_detector(model) else _best_layout(clock, few)
+    if batch_size is None and len(images) >= Way.batch_size:
+        way = _best_batch(clock, Way(memory_format, few), len(images))
     else:
-        memory_format = min(memory_formats, key=lambda name: time_of(Way(name, few)))
-    way = Way(memory_format, batch_size or few)
-    time_of(way)
-    for larger in _doubled(few, len(images)) if batch_size is None else ():
-        bigger = Way(memory_format, larger)
-        if time_of(bigger) > _WORTH * time_of(way):
+        way = Way(memory_format, batch_size or Way.batch_size)
+    return Trial(way, clock.seconds)
+
+
+@dataclass(frozen=True)
+class _Clock:
+    """Runs a model, and keeps the best time an image of every way."""
+
+    model: nn.Module
+    images: Images
+    amp: bool
+    seconds: dict[Way, float] = field(default_factory=dict)
+
+    def run(self, way: Way) -> float:
+        """Once more; the best time so far."""
+        images = self.images[: way.batch_size]
+        taken: list[float] = []
+        with eval_mode(self.model), laid_out(self.model, way.memory_format):
+            while sum(taken) < _ENOUGH:
+                begin = time.perf_counter()
+                forward(self.model, images, amp=self.amp)
+                _wait_for(images[0].device)
+                taken.append(time.perf_counter() - begin)
+        self.seconds[way] = min(min(taken) / len(images), self.seconds.get(way, inf))
+        return self.seconds[way]
+
+
+def _best_layout(clock: _Clock, few: int) -> MemoryFormat:
+    """channels_last, which gains more the larger the batch, unless the other is clearly faster."""
+    for run in range(1, _MOST_RUNS + 1):
+        contiguous, channels_last = (clock.run(Way(name, few)) for name in FORMATS)
+        if run >= _RUNS and channels_last <= contiguous:
             break
-        way = bigger
-    return Trial(way, seconds)
+    return "contiguous" if channels_last > _CLEARLY * contiguous else "channels_last"
 
 
-def _doubled(few: int, most: int) -> Iterator[int]:
-    size = 2 * few
-    while size <= most:
-        yield size
-        size *= 2
-
-
-def _seconds_an_image(model: nn.Module, images: Images, way: Way, *, amp: bool) -> float:
-    """Of the best run, after one that only warms up."""
-    taken: list[float] = []
-    with eval_mode(model), laid_out(model, way.memory_format):
-        forward(model, images, amp=amp)
-        _wait_for(images[0].device)
-        while sum(taken) < _ENOUGH:
-            begin = time.perf_counter()
-            forward(model, images, amp=amp)
-            _wait_for(images[0].device)
-            taken.append(time.perf_counter() - begin)
-    return min(taken) / len(images)
+def _best_batch(clock: _Clock, way: Way, most: int) -> Way:
+    """Twice as many images, as long as it pays."""
+    best = min(clock.run(way) for _ in range(_RUNS))
+    while 2 * way.batch_size <= most:
+        larger = Way(way.memory_format, 2 * way.batch_size)
+        seconds = min(clock.run(larger) for _ in range(_RUNS))
+        if seconds > _WORTH * best:
+            break
+        way, best = larger, seconds
+    return way
 
 
 def _wait_for(device: torch.device) -> None:
@@ -134,7 +154,3 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _per_image(seconds: float) -> str:
-    return f"{seconds * 1e3:.3g} ms an image"
