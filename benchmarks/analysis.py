@@ -17,16 +17,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from measuring import in_a_process, show
 
 import normstats as ns
 from normstats.moments import LayerMoments, Moments
@@ -97,30 +95,28 @@ def measure(images: int, widths: Sequence[int]) -> dict[str, float]:
     }
 
 
-def measured_apart(images: int, widths: Sequence[int]) -> dict[str, float]:
-    """The same in a process of its own."""
-    command = [sys.executable, __file__, "--measure", json.dumps([images, list(widths)])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
-def growth_table(title: str, cases: Sequence[tuple[int, int, Sequence[int]]]) -> Table:
+def show_growth(
+    size: str, cases: Sequence[tuple[int, int, Sequence[int]]], *, markdown: bool
+) -> None:
     """A row for each (size, images, widths), and how the time grows with the size."""
-    columns = (title, "channels", "seconds", "CPU s", "growth", "moments MB", "peak MB")
-    table = Table(*columns)
+    rows: list[list[str]] = []
     before: tuple[int, float] | None = None
-    for size, images, widths in cases:
-        found = measured_apart(images, widths)
+    for number, images, widths in cases:
+        asked = json.dumps([images, list(widths)])
+        found = in_a_process(__file__, "--measure", asked)
         growth = ""
         if before is not None:
-            growth = f"{np.log(found['cpu'] / before[1]) / np.log(size / before[0]):.2f}"
-        before = (size, found["cpu"])
-        table.add_row(
-            *(f"{size:,}", f"{sum(widths):,}", f"{found['seconds']:.1f}", f"{found['cpu']:.1f}"),
-            *(growth, f"{found['moments']:,.0f}", f"{found['peak']:,.0f}"),
+            growth = f"{np.log(found['cpu'] / before[1]) / np.log(number / before[0]):.2f}"
+        before = (number, found["cpu"])
+        rows.append(
+            [
+                *(f"{number:,}", f"{sum(widths):,}"),
+                *(f"{found['seconds']:.1f}", f"{found['cpu']:.1f}", growth),
+                *(f"{found['moments']:,.0f}", f"{found['peak']:,.0f}"),
+            ]
         )
-    return table
+    columns = [size, "channels", "seconds", "CPU s", "growth", "moments, MB", "peak, MB"]
+    show(f"The analysis of more {size}", columns, rows, markdown=markdown)
 
 
 def batches(images: int, size: int, batch: int = 16) -> Iterator[tuple[Tensor, Tensor]]:
@@ -144,8 +140,8 @@ def timed_forward(model: nn.Module, images: int, size: int) -> float:
     return time.perf_counter() - start
 
 
-def capture_table(arch: str, images: int, size: int) -> Table:
-    """The analysis beside the capture of a real network: a row."""
+def show_beside_capture(arch: str, images: int, size: int, *, markdown: bool) -> None:
+    """The analysis beside the capture of a real network."""
     import torch
 
     from normstats.inputs import build_architecture
@@ -164,14 +160,18 @@ def capture_table(arch: str, images: int, size: int) -> Table:
         study.ask(part)
     asked = time.perf_counter()
     capture, default, everything = captured - start, analyzed - captured, asked - captured
-    columns = ("images", "forward s", "capture s", "/ forward", "default s", "/ capture")
-    table = Table(*columns, "everything s", "/ capture")
-    table.add_row(
+    columns = ["images", "forward, s", "capture, s", "/ forward", "default, s", "/ capture"]
+    row = [
         *(f"{images:,}", f"{forward:.1f}", f"{capture:.1f}", f"{capture / forward:.2f}"),
         *(f"{default:.1f}", f"{default / capture:.2f}"),
         *(f"{everything:.1f}", f"{everything / capture:.2f}"),
+    ]
+    show(
+        f"The analysis beside a capture, {arch}, images of {size} pixels",
+        [*columns, "everything, s", "/ capture"],
+        [row],
+        markdown=markdown,
     )
-    return table
 
 
 def main() -> None:
@@ -184,21 +184,23 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--measure", help=argparse.SUPPRESS)
+    parser.add_argument("--markdown", action="store_true", help="for docs/benchmarks.md")
     options = parser.parse_args()
+    growth = partial(show_growth, markdown=options.markdown)
 
-    console, widths = Console(), resnet50()
+    widths = resnet50()
     if options.measure:
         print(json.dumps(measure(*json.loads(options.measure))))
     elif options.layer:
         images, channels = options.layer
-        console.print(growth_table("images", [(images, images, [channels])]))
+        growth("images", [(images, images, [channels])])
     elif options.arch:
-        console.print(capture_table(options.arch, options.images, options.size))
+        show_beside_capture(options.arch, options.images, options.size, markdown=options.markdown)
     else:
-        console.print(growth_table("images", [(n, n, widths) for n in IMAGES]))
+        growth("images", [(n, n, widths) for n in IMAGES])
         some = widths[::4]
         cases = [(len(some) * copies, IMAGES[0], some * copies) for copies in COPIES]
-        console.print(growth_table("layers", cases))
+        growth("layers", cases)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A cache of the tests' own, so that they neither use nor fill the user's; no timm; a browser."""
+"""A cache of the tests' own, so that they neither use nor fill the user's; extras; a browser."""
 
 import shutil
 import sys
@@ -15,6 +15,26 @@ def cache_of_the_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[P
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NORMSTATS_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture
+def timm() -> Any:
+    """The package; without it, the test skips."""
+    return pytest.importorskip("timm", reason="timm is an extra")
+
+
+@pytest.fixture
+def datasets() -> Any:
+    """The package; without it, the test skips."""
+    return pytest.importorskip("datasets", reason="needs the extra hf")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Mark the tests that want packages of extras: .ci/run comes back to them with these."""
+    for item in items:
+        if not {"timm", "datasets"}.isdisjoint(item.fixturenames):
+            item.add_marker(pytest.mark.extra)
 
 
 @pytest.fixture

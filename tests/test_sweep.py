@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -91,9 +92,9 @@ def test_torchvision(case: sweep.Case) -> None:
     assert_as_expected(outcome)
 
 
+@pytest.mark.usefixtures("timm")
 @pytest.mark.parametrize("case", TIMM, ids=lambda case: case.spec)
 def test_timm(case: sweep.Case) -> None:
-    pytest.importorskip("timm", reason="timm is an extra")
     outcome = sweep.run(case)
     if case.spec in UNRECOGNISED:
         assert outcome.recognised == ()
@@ -120,8 +121,7 @@ def assert_as_expected(outcome: sweep.Outcome) -> None:
     assert outcome.errors["bn@4"] < outcome.errors["bn@2"]
 
 
-def test_enough_of_timm_is_swept() -> None:
-    timm = pytest.importorskip("timm", reason="timm is an extra")
+def test_enough_of_timm_is_swept(timm: Any) -> None:
     names = [case.spec.removeprefix("timm:") for case in TIMM]
     families = {timm.models.model_entrypoint(name).__module__ for name in names}
     assert len(families) == len(names) >= 40

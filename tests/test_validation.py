@@ -89,7 +89,7 @@ def truth(model: nn.Sequential, act: nn.Module, method: str) -> tuple[float, flo
 
 def timm_norm(name: str, **options: Any) -> Callable[[int], nn.Module]:
     def build(channels: int) -> nn.Module:
-        layers = pytest.importorskip("timm.layers")
+        layers = pytest.importorskip("timm.layers", reason="timm is an extra")
         return getattr(layers, name)(channels, eps=EPSILON, **options)
 
     return build
@@ -103,10 +103,18 @@ def timm_norm(name: str, **options: Any) -> Callable[[int], nn.Module]:
         (lambda c: nn.GroupNorm(2, c, eps=EPSILON), nn.Identity()),
         (lambda c: nn.InstanceNorm2d(c, eps=EPSILON), nn.Identity()),
         (lambda c: nn.InstanceNorm2d(c, eps=EPSILON, track_running_stats=True), nn.Identity()),
-        (timm_norm("LayerNorm2d"), nn.Identity()),
-        (timm_norm("BatchNormAct2d", act_layer=nn.SiLU), nn.SiLU()),
-        (timm_norm("GroupNormAct", num_groups=2, act_layer=nn.SiLU), nn.SiLU()),
-        (timm_norm("FrozenBatchNormAct2d", act_layer=nn.SiLU), nn.SiLU()),
+        pytest.param(timm_norm("LayerNorm2d"), nn.Identity(), marks=pytest.mark.extra),
+        pytest.param(
+            timm_norm("BatchNormAct2d", act_layer=nn.SiLU), nn.SiLU(), marks=pytest.mark.extra
+        ),
+        pytest.param(
+            timm_norm("GroupNormAct", num_groups=2, act_layer=nn.SiLU),
+            nn.SiLU(),
+            marks=pytest.mark.extra,
+        ),
+        pytest.param(
+            timm_norm("FrozenBatchNormAct2d", act_layer=nn.SiLU), nn.SiLU(), marks=pytest.mark.extra
+        ),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -181,19 +182,18 @@ def test_look_alikes_of_batch_norm() -> None:
     assert moments["3"].spatial == (6, 6)
 
 
-def test_timm_norms() -> None:
-    timm_layers = pytest.importorskip("timm.layers", reason="timm is an extra")
+def test_timm_norms(timm: Any) -> None:
     norms = [
-        timm_layers.BatchNormAct2d(8),
-        timm_layers.FrozenBatchNormAct2d(8),
-        timm_layers.GroupNorm(8, 4),
-        timm_layers.GroupNorm1(8),
-        timm_layers.GroupNormAct(8, 2),
-        timm_layers.LayerNorm2d(8),
-        timm_layers.LayerNormAct2d(8),
+        timm.layers.BatchNormAct2d(8),
+        timm.layers.FrozenBatchNormAct2d(8),
+        timm.layers.GroupNorm(8, 4),
+        timm.layers.GroupNorm1(8),
+        timm.layers.GroupNormAct(8, 2),
+        timm.layers.LayerNorm2d(8),
+        timm.layers.LayerNormAct2d(8),
         _ToChannelsLast(),
-        timm_layers.LayerNorm(8),
-        timm_layers.LayerNormAct(8),
+        timm.layers.LayerNorm(8),
+        timm.layers.LayerNormAct(8),
     ]
     model = randomized(nn.Sequential(nn.Conv2d(3, 8, 3), *norms))
     images = torch.randn(2, 3, 10, 10)
@@ -275,10 +275,13 @@ def test_rms_norms() -> None:
         layer = capture(nn.Sequential(norm), [images])["0"]
         np.testing.assert_allclose(layer.mean, numpy_moments(images, axis)[0], rtol=1e-5, atol=1e-6)
         assert layer.epsilon == torch.finfo(torch.float32).eps
-    timm_layers = pytest.importorskip("timm.layers", reason="timm is an extra")
-    for norm in (timm_layers.RmsNorm2d(3), timm_layers.RmsNormAct2d(3), timm_layers.RmsNorm(5)):
+
+
+def test_rms_norms_of_timm(timm: Any) -> None:
+    images = torch.randn(2, 3, 8, 5)
+    for norm in (timm.layers.RmsNorm2d(3), timm.layers.RmsNormAct2d(3), timm.layers.RmsNorm(5)):
         layer = capture(nn.Sequential(norm), [images])["0"]
-        axis = 3 if type(norm) is timm_layers.RmsNorm else 1
+        axis = 3 if type(norm) is timm.layers.RmsNorm else 1
         np.testing.assert_allclose(layer.mean, numpy_moments(images, axis)[0], rtol=1e-5, atol=1e-6)
         assert layer.epsilon == 1e-6
         assert layer.beta is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -79,8 +80,7 @@ def test_sizes_that_the_model_itself_names() -> None:
     assert example_input(model, 24).shape == (2, 3, 24, 24)
 
 
-def test_sizes_that_timm_names() -> None:
-    timm = pytest.importorskip("timm", reason="timm is an extra")
+def test_sizes_that_timm_names(timm: Any) -> None:
     for name, changes, shape in (
         ("test_vit", {}, (3, 160, 160)),
         ("test_vit", {"img_size": 64, "in_chans": 1}, (1, 64, 64)),

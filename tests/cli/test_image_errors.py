@@ -303,16 +303,15 @@ def test_torchvision_datasets(
 
 
 @pytest.fixture
-def datasets(place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def datasets(datasets: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The package, with an empty cache and no network."""
-    package = pytest.importorskip("datasets", reason="needs the extra hf")
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(package.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(package.config, "HF_DATASETS_CACHE", place / "cache")
-    package.disable_progress_bars()
-    return package
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", place / "cache")
+    datasets.disable_progress_bars()
+    return datasets
 
 
 def save(datasets: Any, **columns: Any) -> None:

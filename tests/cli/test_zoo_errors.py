@@ -31,13 +31,12 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def timm(place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    package = pytest.importorskip("timm", reason="timm is an extra")
+def timm(timm: Any, place: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(place / "hf"))
     monkeypatch.setattr(constants, "ENDPOINT", NOWHERE)
-    return package
+    return timm
 
 
 # --- names ---------------------------------------------------------------------------------------

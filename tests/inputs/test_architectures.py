@@ -90,8 +90,8 @@ def test_auxiliary_heads_where_the_weights_have_some() -> None:
             assert any("aux" in key for key in state) is expected
 
 
+@pytest.mark.usefixtures("timm")
 def test_timm_after_torchvision() -> None:
-    pytest.importorskip("timm", reason="timm is an extra")
     torchvision_lacks = "resnet10t"
     model = build_architecture(torchvision_lacks)
     assert type(model).__module__.startswith("timm.")
@@ -106,8 +106,8 @@ def test_unknown_names_offer_near_ones() -> None:
     assert "file.py:function" in (refusal("zzzzqqq").hint or "")
 
 
+@pytest.mark.usefixtures("timm")
 def test_unknown_timm_names_offer_near_ones() -> None:
-    pytest.importorskip("timm", reason="timm is an extra")
     assert "convnext_atto" in (refusal("timm:convnext_ato").hint or "")
 
 

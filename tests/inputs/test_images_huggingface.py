@@ -21,6 +21,8 @@ from normstats.inputs import open_images
 datasets = pytest.importorskip("datasets", reason="needs the extra hf")
 pyarrow_parquet = pytest.importorskip("pyarrow.parquet")
 
+pytestmark = pytest.mark.extra
+
 
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

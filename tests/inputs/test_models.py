@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -96,8 +97,7 @@ def test_images_are_prepared_as_by_the_zoo_of_the_architecture(tmp_path: Path) -
     )
 
 
-def test_images_are_prepared_as_by_timm(tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm", reason="timm is an extra")
+def test_images_are_prepared_as_by_timm(timm: Any, tmp_path: Path) -> None:
     torch.save(timm.create_model("test_resnet").state_dict(), tmp_path / "weights.pt")
     loaded = load(tmp_path / "weights.pt", "timm:test_resnet")
     settings = timm.get_pretrained_cfg("test_resnet")

@@ -150,8 +150,7 @@ def test_every_torchvision_preset_for_images_is_known() -> None:
         "inception_v3.tv_in1k",
     ],
 )
-def test_timm_presets(name: str, size: tuple[int, int]) -> None:
-    timm = pytest.importorskip("timm", reason="timm is an extra")
+def test_timm_presets(timm: Any, name: str, size: tuple[int, int]) -> None:
     network = nn.Module()
     network.pretrained_cfg = timm.get_pretrained_cfg(name).to_dict()
     settings = timm_zoo.preprocessing(network)
@@ -162,8 +161,8 @@ def test_timm_presets(name: str, size: tuple[int, int]) -> None:
     torch.testing.assert_close(settings(image), theirs(image), rtol=0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("timm")
 def test_timm_preprocessing_that_is_not_known_here() -> None:
-    pytest.importorskip("timm", reason="timm is an extra")
     network = nn.Module()
     assert timm_zoo.preprocessing(network) is None
     for other in (

@@ -208,8 +208,9 @@ def test_stored_name_of_no_zoo(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zoo_of_it", ["torchvision", "timm"])
-def test_a_name_both_zoos_have_means_the_one_that_fits(zoo_of_it: str, tmp_path: Path) -> None:
-    timm = pytest.importorskip("timm", reason="timm is an extra")
+def test_a_name_both_zoos_have_means_the_one_that_fits(
+    zoo_of_it: str, timm: Any, tmp_path: Path
+) -> None:
     build = {"torchvision": models.efficientnet_b0, "timm": timm.models.efficientnet_b0}[zoo_of_it]
     content = {"arch": "efficientnet_b0", "state_dict": build().state_dict()}
     torch.save(content, tmp_path / "net.pt")
@@ -324,8 +325,7 @@ def test_every_network_of_torchvision_is_built_without_memory() -> None:
 
 
 @pytest.mark.slow
-def test_forty_families_of_timm() -> None:
-    timm = pytest.importorskip("timm", reason="timm is an extra")
+def test_forty_families_of_timm(timm: Any) -> None:
     names = {
         timm.models.model_entrypoint(name).__module__: name
         for name in reversed(timm.list_models())

@@ -119,13 +119,12 @@ def test_torchvision_reference_training(tmp_path: Path, legacy: bool) -> None:
     assert read_checkpoint(path).arch == "resnet18"
 
 
-def test_timm_training(tmp_path: Path) -> None:
-    utils = pytest.importorskip("timm.utils")
+def test_timm_training(timm: Any, tmp_path: Path) -> None:
     network = filled(1)
     arguments = argparse.Namespace(model="resnet18", data_dir=pathlib.Path("/data"), opt="sgd")
-    averaged = utils.ModelEmaV3(filled(2))
+    averaged = timm.utils.ModelEmaV3(filled(2))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
-    saver = utils.CheckpointSaver(
+    saver = timm.utils.CheckpointSaver(
         network, optimizer, args=arguments, model_ema=averaged, checkpoint_dir=str(tmp_path)
     )
     saver.save_checkpoint(3, metric=np.float64(76.1))

@@ -38,13 +38,12 @@ def caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def timm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    package = pytest.importorskip("timm", reason="timm is an extra")
+def timm(timm: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     from huggingface_hub import constants
 
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf"))
     monkeypatch.setattr(constants, "ENDPOINT", NOWHERE)
-    return package
+    return timm
 
 
 def seeded(model: nn.Module) -> nn.Module:
