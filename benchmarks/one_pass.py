@@ -104,6 +104,10 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=112)
     parser.add_argument("--batch-size", type=int, default=16, help="where the method has none")
     options = parser.parse_args()
+    methods = parse_methods(DEFAULT_METHODS)
+    batches = {str(m): m.batch for m in methods if m.is_batch_norm and m.batch and m.batch > 1}
+    if options.images < 2 * max(batches.values()):
+        parser.error("A standard error needs two batches of every size: more --images.")
 
     model, images = network(options.arch, options.size), pictures(options.images, options.size)
 
@@ -114,8 +118,6 @@ def main() -> None:
     moments, study = one_capture()
     ours = study.errors().pivot(index="layer", columns="method", values="error_standard_error")
     ideal = {name: Population.of(layer) for name, layer in moments.items()}
-    methods = parse_methods(DEFAULT_METHODS)
-    batches = {str(m): m.batch for m in methods if m.is_batch_norm and m.batch and m.batch > 1}
     passes, theirs = Passes(model, images), {}
 
     def one_pass(method: str) -> None:
