@@ -198,7 +198,8 @@ class Capturing:
             batch_size=self.batch_size,
             amp=self.amp,
         )
-        note(f"Fastest on the first images: {trial}.", quiet=self.quiet)
+        if trial.seconds:
+            note(f"After a trial on the first images: {trial}.", quiet=self.quiet)
         return trial.way
 
     def _provenance(self, folder: CaptureFolder, parts: dict[int, StoredPart]) -> dict[str, Any]:

@@ -56,15 +56,13 @@ class Trial:
     seconds: dict[Way, float]
 
     def __str__(self) -> str:
-        here = self.way.memory_format
-        best = {
-            name: min(
-                (s for way, s in self.seconds.items() if way.memory_format == name), default=0
-            )
-            for name in sorted(FORMATS, key=lambda name: name != here)
-        }
-        times = (f"{name} {s * 1e3:.3g} ms an image" for name, s in best.items() if s)
-        return f"{here}, batches of {self.way.batch_size} ({', '.join(times)})"
+        text = f"{self.way.memory_format}, batches of {self.way.batch_size}"
+        times = []
+        for name in FORMATS:
+            seconds = [s for way, s in self.seconds.items() if way.memory_format == name]
+            if seconds:
+                times.append(f"{name} {min(seconds) * 1e3:.3g} ms an image")
+        return f"{text} ({', '.join(times)})" if times else text
 
 
 def images_to_try(images: int) -> int:
@@ -86,7 +84,7 @@ def fastest(
     Args:
         model: in its place.
         images: ``(N, C, H, W)``, the first ones; the largest batch tried is N. Of fewer than 16,
-            no batch sizes are tried, and 16 is taken.
+            no batch sizes are tried, and 16 is taken, or less where images are large.
         memory_format, batch_size: None to choose it.
         amp: as in ``capture``.
 
@@ -101,7 +99,7 @@ def fastest(
     if batch_size is None and len(images) >= Way.batch_size:
         way = _best_batch(clock, Way(memory_format, few), len(images))
     else:
-        way = Way(memory_format, batch_size or Way.batch_size)
+        way = Way(memory_format, batch_size or _usual_batch(placed, few))
     return Trial(way, clock.seconds)
 
 
@@ -147,6 +145,12 @@ def _best_batch(clock: _Clock, way: Way, most: int) -> Way:
             break
         way, best = larger, seconds
     return way
+
+
+def _usual_batch(images: Images, few: int) -> int:
+    """As many as take the memory of 16 images of 224 x 224 pixels, but no more than 16."""
+    pixels = images[0][0].numel()
+    return max(few, min(Way.batch_size, Way.batch_size * 224**2 // pixels))
 
 
 def _wait_for(device: torch.device) -> None:

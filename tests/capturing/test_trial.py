@@ -38,7 +38,7 @@ def test_the_faster_layout_and_batch_are_found(monkeypatch: pytest.MonkeyPatch) 
     assert found.seconds[Way("contiguous", 4)] == pytest.approx(0.009)
     assert found.seconds[Way("channels_last", 4)] == pytest.approx(0.003)
     assert str(found) == (
-        "channels_last, batches of 32 (channels_last 1.25 ms an image, contiguous 9 ms an image)"
+        "channels_last, batches of 32 (contiguous 9 ms an image, channels_last 1.25 ms an image)"
     )
     assert max(model.batches) == 64
 
@@ -75,6 +75,18 @@ def test_contiguous_is_taken_only_where_it_is_clearly_faster(
 @pytest.mark.parametrize(("images", "tried"), [(3, 3), (500, 4), (3000, 23), (10**6, 64)])
 def test_a_trial_takes_few_of_the_images(images: int, tried: int) -> None:
     assert trial.images_to_try(images) == tried
+
+
+@pytest.mark.parametrize(
+    ("size", "batch"),
+    [((3, 32, 32), 16), ((3, 224, 224), 16), ((3, 448, 300), 5), ((3, 8, 224, 224), 2)],
+)
+def test_of_large_images_fewer_are_a_batch(size: tuple[int, ...], batch: int) -> None:
+    network = nn.Flatten()
+    for count in (1, 4):
+        found = fastest(network, torch.zeros(count, *size), memory_format="contiguous")
+        assert found.way.batch_size == max(count, batch)
+        assert str(found) == f"contiguous, batches of {found.way.batch_size}"
 
 
 def test_what_is_asked_for_is_not_tried() -> None:
