@@ -84,7 +84,7 @@ def fastest(
     Args:
         model: in its place.
         images: ``(N, C, H, W)``, the first ones; the largest batch tried is N. Of fewer than 16,
-            no batch sizes are tried, and 16 is taken, or less where images are large.
+            no batch sizes are tried, and what is usual is taken for images of this size.
         memory_format, batch_size: None to choose it.
         amp: as in ``capture``.
 
@@ -148,9 +148,9 @@ def _best_batch(clock: _Clock, way: Way, most: int) -> Way:
 
 
 def _usual_batch(images: Images, few: int) -> int:
-    """As many as take the memory of 16 images of 224 x 224 pixels, but no more than 16."""
+    """As many as have the pixels of 16 images of 224 x 224."""
     pixels = images[0][0].numel()
-    return max(few, min(Way.batch_size, Way.batch_size * 224**2 // pixels))
+    return max(few, min(_LARGEST_BATCH, 16 * 224**2 // pixels))
 
 
 def _wait_for(device: torch.device) -> None:

@@ -68,7 +68,7 @@ def test_contiguous_is_taken_only_where_it_is_clearly_faster(
     monkeypatch.setattr(trial, "time", SimpleNamespace(perf_counter=seconds))
     monkeypatch.setattr(trial, "_ENOUGH", 1e-9)
     found = fastest(model, torch.randn(4, 3, 5, 5))
-    assert found.way == Way(layout, 16)  # type: ignore[arg-type]
+    assert found.way == Way(layout, 64)  # type: ignore[arg-type]
     assert len(model.batches) == runs
 
 
@@ -79,9 +79,9 @@ def test_a_trial_takes_few_of_the_images(images: int, tried: int) -> None:
 
 @pytest.mark.parametrize(
     ("size", "batch"),
-    [((3, 32, 32), 16), ((3, 224, 224), 16), ((3, 448, 300), 5), ((3, 8, 224, 224), 2)],
+    [((3, 32, 32), 64), ((3, 224, 224), 16), ((3, 448, 300), 5), ((3, 8, 224, 224), 2)],
 )
-def test_of_large_images_fewer_are_a_batch(size: tuple[int, ...], batch: int) -> None:
+def test_the_larger_the_images_the_fewer_are_a_batch(size: tuple[int, ...], batch: int) -> None:
     network = nn.Flatten()
     for count in (1, 4):
         found = fastest(network, torch.zeros(count, *size), memory_format="contiguous")
