@@ -48,7 +48,7 @@ class Trial:
     """What a trial measured.
 
     Attributes:
-        way: the fastest.
+        way: what was chosen.
         seconds: an image, for every way that was tried.
     """
 
